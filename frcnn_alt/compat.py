@@ -1,0 +1,116 @@
+"""The only place that knows versions.
+
+It lets detectron2 0.6 (what the package registries give) and detectron2 main run on today's torch, numpy and Pillow.
+Every mend is applied only where the thing it mends is missing, because both detectron2 versions call themselves
+"0.6" and users bring their own builds. ``setup_environment`` must run before any detectron2 submodule is imported;
+``import frcnn_alt`` does that, and people who import detectron2 first can have it done by detectron2 itself::
+
+    DETECTRON2_ENV_MODULE=frcnn_alt.compat python their_script.py
+"""
+
+import importlib
+import importlib.util
+import sys
+import types
+
+HOW_TO_GET_DETECTRON2 = (
+    "frcnn_alt needs detectron2, which is not installed: get it with "
+    "`pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2` "
+    "or run `make venv` in a checkout of frcnn_alt, which installs version 0.6 from the package index."
+)
+
+# Modules of detectron2 0.6 that still write np.bool, np.int, np.float or np.str (removed in numpy 1.24).
+_MODULES_WITH_OLD_NUMPY_NAMES = (
+    "detectron2.data.build",
+    "detectron2.data.datasets.pascal_voc",
+    "detectron2.evaluation.pascal_voc_evaluation",
+    "detectron2.evaluation.sem_seg_evaluation",
+    "detectron2.structures.masks",
+    "detectron2.utils.video_visualizer",
+    "detectron2.utils.visualizer",
+)
+
+
+class _MissingExtension(types.ModuleType):
+    """Stands in for ``detectron2._C`` so that modules importing it load; using it says what is missing."""
+
+    has_cuda = staticmethod(lambda: False)
+    get_cuda_version = staticmethod(lambda: "not available")
+    get_compiler_version = staticmethod(lambda: "not compiled")
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise RuntimeError(
+            f"detectron2._C.{name} is part of detectron2's compiled extension, which this installation does not "
+            "have. Nothing in frcnn_alt needs it; install detectron2 from its repository to use it."
+        )
+
+
+class _NumpyWithOldNames(types.ModuleType):
+    """numpy as before 1.24, given to single modules rather than changing numpy for everybody."""
+
+    bool, int, float, str, object = bool, int, float, str, object
+
+    def __getattr__(self, name: str):
+        import numpy
+
+        return getattr(numpy, name)
+
+
+def require_detectron2() -> None:
+    """Raise ImportError, in one sentence that says how to get it, when detectron2 cannot be found."""
+    if importlib.util.find_spec("detectron2") is None:
+        raise ImportError(HOW_TO_GET_DETECTRON2)
+
+
+def _mend_pillow() -> None:
+    from PIL import Image
+
+    if not hasattr(Image, "LINEAR"):
+        Image.LINEAR = Image.BILINEAR
+
+
+def _mend_compiled_extension() -> None:
+    try:
+        importlib.import_module("detectron2.layers")
+        return  # compiled, or main, which guards itself
+    except ImportError as error:
+        if "_C" not in str(error):
+            raise
+    for name in [m for m in sys.modules if m.startswith("detectron2.layers")]:
+        del sys.modules[name]  # half-imported by the attempt
+    sys.modules["detectron2._C"] = _MissingExtension("detectron2._C")
+    importlib.import_module("detectron2.layers")
+
+    # COCOEvaluator imports the compiled fast path unconditionally; pycocotools gives the same numbers, slower.
+    from pycocotools.cocoeval import COCOeval
+
+    fast = types.ModuleType("detectron2.evaluation.fast_eval_api")
+    fast.COCOeval_opt = COCOeval
+    sys.modules.setdefault("detectron2.evaluation.fast_eval_api", fast)
+
+
+def _mend_numpy_names() -> None:
+    import numpy
+
+    if "bool" in vars(numpy) and "int" in vars(numpy):
+        return  # numpy before 1.24
+    for name in _MODULES_WITH_OLD_NUMPY_NAMES:
+        if importlib.util.find_spec(name) is None:
+            continue
+        module = importlib.import_module(name)
+        if module.__dict__.get("np") is numpy:
+            module.np = _NumpyWithOldNames("numpy")
+
+
+def setup_environment() -> None:
+    """Apply every mend that this installation needs. Called once by ``import frcnn_alt``; harmless to repeat.
+
+    Raises:
+        ImportError: detectron2 is not installed; the message says how to get it.
+    """
+    require_detectron2()
+    _mend_pillow()
+    _mend_compiled_extension()
+    _mend_numpy_names()

@@ -1,0 +1,131 @@
+"""Every key that this package adds to detectron2's config, with its paper symbol, its reason and its default.
+
+Keys that detectron2 already has are not repeated here; their paper values are set in ``configs/Base-RCNN-*.yaml``.
+"SPEC" paragraphs name the project's table of the paper's and the two original programs' numbers (docs/fidelity notes
+in each module); "MATLAB" is the release the paper was made with, "py-faster-rcnn" the Python re-implementation.
+"""
+
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg as get_detectron2_cfg
+
+__all__ = ["add_frcnn_alt_config", "get_cfg"]
+
+
+def get_cfg() -> CN:
+    """Return detectron2's default config with this package's keys added (a new copy at each call)."""
+    cfg = get_detectron2_cfg()
+    add_frcnn_alt_config(cfg)
+    return cfg
+
+
+def add_frcnn_alt_config(cfg: CN) -> None:
+    """Add this package's keys to `cfg` in place; no value that detectron2 defines is changed.
+
+    Args:
+        cfg: a detectron2 config, e.g. what ``detectron2.config.get_cfg()`` returns.
+    """
+    _add_model_keys(cfg)
+    _add_dataset_keys(cfg)
+    _add_schedule_keys(cfg)
+    _add_pretrain_keys(cfg)
+
+
+def _add_model_keys(cfg: CN) -> None:
+    # Multiplies every channel count of ZF and VGG-16 (rounded, at least 4). 1.0 is the paper; smaller ones are for
+    # tests and for machines without a GPU.
+    cfg.MODEL.BACKBONE.WIDTH_MULTIPLIER = 1.0
+
+    # Drop probability after fc6 and after fc7 (SPEC 1.1, 1.2); 0 switches dropout off, as in py-faster-rcnn's COCO nets.
+    cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
+    # The RoI pooling formula expects inclusive corners: subtract 1 from x2, y2 first, as the MATLAB release does. False
+    # hands over detectron2's continuous corners, near to what py-faster-rcnn does with RPN boxes (SPEC 5.1 "+1 trap").
+    cfg.MODEL.ROI_BOX_HEAD.POOLER_INCLUSIVE_CORNERS = True
+    # "per_class": targets t* are normalised by the mean and std measured on the training RoIs of each class (both
+    # alternating programs). "fixed": BBOX_REG_WEIGHTS alone, as py-faster-rcnn's joint training (SPEC 5.3).
+    cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS = "per_class"
+    # Keep at most this many boxes of a class in an image before NMS at test time; 100 in MATLAB, -1 is no limit and is
+    # what py-faster-rcnn does (SPEC 5.4).
+    cfg.MODEL.ROI_HEADS.PRE_NMS_TOPK_PER_CLASS_TEST = 100
+
+    # N_reg of equation 1. "locations": H'W' of the feature map, so BBOX_REG_LOSS_WEIGHT is the paper's lambda = 10.
+    # "samples": the number of sampled anchors, detectron2's and py-faster-rcnn's way, with weight 1 (SPEC 4.4).
+    cfg.MODEL.RPN.BBOX_REG_NORMALIZER = "locations"
+    # "measured": targets t* are normalised by one mean and std over all positive anchors of the training set (MATLAB).
+    # "none": raw targets, as the paper's text and py-faster-rcnn (SPEC 4.4).
+    cfg.MODEL.RPN.BBOX_REG_STATISTICS = "measured"
+    # Whether the RPN decodes proposals while it trains. The alternating steps switch it off, because there nobody uses
+    # them; joint training needs them.
+    cfg.MODEL.RPN.PROPOSALS_IN_TRAINING = True
+
+
+def _add_dataset_keys(cfg: CN) -> None:
+    # A folder of JPEGImages, Annotations and ImageSets/Main with any classes. When ROOT is set, data sets called
+    # <folder>_<split> are registered and take the places of DATASETS.TRAIN and DATASETS.TEST.
+    cfg.DATASETS.VOC_LAYOUT = CN()
+    cfg.DATASETS.VOC_LAYOUT.ROOT = ""
+    cfg.DATASETS.VOC_LAYOUT.TRAIN_SPLITS = ("trainval",)
+    cfg.DATASETS.VOC_LAYOUT.TEST_SPLITS = ("test",)
+    # Class names in order; empty: the lines of CLASSES.txt, else the names found in the annotations, sorted.
+    cfg.DATASETS.VOC_LAYOUT.CLASSES = ()
+
+    # COCO json files with the folder of their images. Same replacement of DATASETS.TRAIN and DATASETS.TEST.
+    cfg.DATASETS.COCO_JSON = CN()
+    cfg.DATASETS.COCO_JSON.TRAIN_JSON = ""
+    cfg.DATASETS.COCO_JSON.TRAIN_IMAGES = ""
+    cfg.DATASETS.COCO_JSON.TEST_JSON = ""
+    cfg.DATASETS.COCO_JSON.TEST_IMAGES = ""
+
+    # What happens to malformed images and boxes, after all of them have been listed with their files: "stop", or
+    # "leave_out" (the box or the image is not used).
+    cfg.DATASETS.MALFORMED = "stop"
+
+
+def _add_schedule_keys(cfg: CN) -> None:
+    # Which registered trainer tools/train_net.py runs: "AlternatingTrainer" for schedules of steps,
+    # "SingleStepTrainer" for one ordinary training of the config as it stands.
+    cfg.TRAINER = "AlternatingTrainer"
+
+    # The list of steps (paper section 3.2), by its name in SCHEDULE_REGISTRY.
+    cfg.SCHEDULE = CN()
+    cfg.SCHEDULE.NAME = "four_step"
+    # Step 4 continues cls_score and bbox_pred of step 2 (MATLAB, "step2_fast_rcnn"), or starts them anew ("new",
+    # py-faster-rcnn) (SPEC 6.1, 6.6).
+    cfg.SCHEDULE.STEP4_BOX_PREDICTOR = "step2_fast_rcnn"
+    # Step 3 starts a new RPN head (both programs) or continues that of step 1 ("step1_rpn").
+    cfg.SCHEDULE.STEP3_RPN_HEAD = "new"
+    # SOLVER values step by step; the defaults are those of VOC07 (SPEC 6.1): images per batch, iterations, the
+    # iterations at which the learning rate drops by GAMMA, the learning rate before.
+    for number, (images, iterations, drop) in enumerate(
+        [(1, 80000, 60000), (2, 40000, 30000), (1, 80000, 60000), (2, 40000, 30000)], start=1
+    ):
+        step = cfg.SCHEDULE[f"STEP{number}"] = CN()
+        step.IMS_PER_BATCH = images
+        step.MAX_ITER = iterations
+        step.STEPS = (drop,)
+        step.BASE_LR = 0.001
+        # Any further "KEY", value pairs for this step alone, e.g. ["SOLVER.WEIGHT_DECAY", 0.0].
+        step.OPTS = []
+
+    # Proposals written after an RPN step, over the training and the test images: all anchors -> NMS 0.7 -> 2000
+    # (SPEC 4.5, first row). The final network uses MODEL.RPN.*_TEST instead.
+    cfg.SCHEDULE.PROPOSALS = CN()
+    cfg.SCHEDULE.PROPOSALS.PRE_NMS_TOPK = 1000000
+    cfg.SCHEDULE.PROPOSALS.POST_NMS_TOPK = 2000
+
+
+def _add_pretrain_keys(cfg: CN) -> None:
+    # tools/pretrain_backbone.py: the backbone with fc6 and fc7 as an image classifier, which stands in for the
+    # ImageNet weights that every step of the paper starts from.
+    cfg.PRETRAIN = CN()
+    # "crops": boxes of the detection training split and background, one image a class. Else an ImageNet-layout folder
+    # (train/<class>/*.jpg, val/<class>/*.jpg).
+    cfg.PRETRAIN.DATA = "crops"
+    cfg.PRETRAIN.IMAGE_SIZE = 224  # pixels, square, after cropping
+    cfg.PRETRAIN.BATCH_SIZE = 32  # images, over all processes
+    cfg.PRETRAIN.MAX_ITER = 400
+    cfg.PRETRAIN.STEPS = (300,)
+    cfg.PRETRAIN.BASE_LR = 0.01
+    cfg.PRETRAIN.MOMENTUM = 0.9
+    cfg.PRETRAIN.WEIGHT_DECAY = 0.0005
+    # With "crops": the share of a batch that shows background (IoU below 0.3 with every box), an extra class.
+    cfg.PRETRAIN.BACKGROUND_FRACTION = 0.25
