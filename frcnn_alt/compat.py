@@ -10,6 +10,7 @@ Every mend is applied only where the thing it mends is missing, because both det
 
 import importlib
 import importlib.util
+import re
 import sys
 import types
 
@@ -19,7 +20,8 @@ HOW_TO_GET_DETECTRON2 = (
     "or run `make venv` in a checkout of frcnn_alt, which installs version 0.6 from the package index."
 )
 
-# Modules of detectron2 0.6 that still write np.bool, np.int, np.float or np.str (removed in numpy 1.24).
+# Modules of detectron2 0.6 that write np.bool, np.int, np.float or np.str (removed in numpy 1.24); main does not.
+_OLD_NUMPY_NAME = re.compile(r"\bnp\.(bool|int|float|str|object)\b")
 _MODULES_WITH_OLD_NUMPY_NAMES = (
     "detectron2.data.build",
     "detectron2.data.datasets.pascal_voc",
@@ -41,7 +43,7 @@ class _MissingExtension(types.ModuleType):
     def __getattr__(self, name: str):
         if name.startswith("__"):
             raise AttributeError(name)
-        raise RuntimeError(
+        raise AttributeError(  # not another class: hasattr() must work on every module in sys.modules
             f"detectron2._C.{name} is part of detectron2's compiled extension, which this installation does not "
             "have. Nothing in frcnn_alt needs it; install detectron2 from its repository to use it."
         )
@@ -59,8 +61,13 @@ class _NumpyWithOldNames(types.ModuleType):
 
 
 def require_detectron2() -> None:
-    """Raise ImportError, in one sentence that says how to get it, when detectron2 cannot be found."""
-    if importlib.util.find_spec("detectron2") is None:
+    """Raise ImportError, in one sentence that says how to get it, when detectron2 cannot be found.
+
+    A folder named detectron2 without ``__init__.py``, such as an upstream clone in the working directory, would be
+    imported as an empty namespace package; it has no origin and counts as missing.
+    """
+    spec = importlib.util.find_spec("detectron2")
+    if spec is None or spec.origin is None:
         raise ImportError(HOW_TO_GET_DETECTRON2)
 
 
@@ -75,9 +82,9 @@ def _mend_compiled_extension() -> None:
     try:
         importlib.import_module("detectron2.layers")
         return  # compiled, or main, which guards itself
-    except ImportError as error:
-        if "_C" not in str(error):
-            raise
+    except ImportError:
+        if importlib.util.find_spec("detectron2._C") is not None:
+            raise  # it is there but does not load, e.g. built for another torch: hiding that would help nobody
     for name in [m for m in sys.modules if m.startswith("detectron2.layers")]:
         del sys.modules[name]  # half-imported by the attempt
     sys.modules["detectron2._C"] = _MissingExtension("detectron2._C")
@@ -97,10 +104,16 @@ def _mend_numpy_names() -> None:
     if "bool" in vars(numpy) and "int" in vars(numpy):
         return  # numpy before 1.24
     for name in _MODULES_WITH_OLD_NUMPY_NAMES:
-        if importlib.util.find_spec(name) is None:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not _OLD_NUMPY_NAME.search(spec.loader.get_source(name) or ""):
             continue
-        module = importlib.import_module(name)
-        if module.__dict__.get("np") is numpy:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            if error.name != "cv2":
+                raise
+            continue  # the visualizers want OpenCV, which detectron2 leaves to the user
+        if module.np is numpy:
             module.np = _NumpyWithOldNames("numpy")
 
 

@@ -35,7 +35,11 @@ def _add_model_keys(cfg: CN) -> None:
     # tests and for machines without a GPU.
     cfg.MODEL.BACKBONE.WIDTH_MULTIPLIER = 1.0
 
-    # Drop probability after fc6 and after fc7 (SPEC 1.1, 1.2); 0 switches dropout off, as in py-faster-rcnn's COCO nets.
+    # Components whose parameters are fixed while training ("backbone", "proposal_generator", "roi_heads", or a longer
+    # prefix of parameter names). The alternating steps set it; BACKBONE.FREEZE_AT freezes single blocks besides.
+    cfg.MODEL.FREEZE_COMPONENTS = ()
+
+    # Drop probability after fc6 and after fc7 (SPEC 1.1, 1.2); 0 switches dropout off, as py-faster-rcnn does for COCO.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
     # The RoI pooling formula expects inclusive corners: subtract 1 from x2, y2 first, as the MATLAB release does. False
     # hands over detectron2's continuous corners, near to what py-faster-rcnn does with RPN boxes (SPEC 5.1 "+1 trap").
@@ -121,6 +125,9 @@ def _add_pretrain_keys(cfg: CN) -> None:
     # (train/<class>/*.jpg, val/<class>/*.jpg).
     cfg.PRETRAIN.DATA = "crops"
     cfg.PRETRAIN.IMAGE_SIZE = 224  # pixels, square, after cropping
+    # With "crops": each batch is shown at a random side between this share of IMAGE_SIZE and IMAGE_SIZE, because in
+    # detection the convolutions meet objects of all sizes, not all of them enlarged to one.
+    cfg.PRETRAIN.MIN_SCALE = 0.5
     cfg.PRETRAIN.BATCH_SIZE = 32  # images, over all processes
     cfg.PRETRAIN.MAX_ITER = 400
     cfg.PRETRAIN.STEPS = (300,)

@@ -1,1 +1,20 @@
-"""."""
+"""Data sets: from config keys to detectron2 dictionaries, what is malformed in them, loaders, the demo's shapes."""
+
+from .load import load_dataset_dicts
+from .loader import SeededBatchSampler, build_test_loader, build_train_loader, load_training_dicts, seed_for
+from .problems import DatasetError, Problem
+from .register import register_datasets
+from .validate import check_datasets
+
+__all__ = [
+    "DatasetError",
+    "Problem",
+    "SeededBatchSampler",
+    "build_test_loader",
+    "build_train_loader",
+    "check_datasets",
+    "load_dataset_dicts",
+    "load_training_dicts",
+    "register_datasets",
+    "seed_for",
+]

@@ -1,1 +1,15 @@
-"""."""
+"""The Fast R-CNN part of the network, registered as ``FasterRCNNROIHeads``, ``ZFBoxHead`` and ``VGG16BoxHead``."""
+
+from .box_head import VGG16BoxHead, ZFBoxHead
+from .fast_rcnn import FasterRCNNOutputLayers
+from .pooler import FasterRCNNROIPooler, InclusiveCornerRoIPool
+from .roi_heads import FasterRCNNROIHeads
+
+__all__ = [
+    "FasterRCNNOutputLayers",
+    "FasterRCNNROIHeads",
+    "FasterRCNNROIPooler",
+    "InclusiveCornerRoIPool",
+    "VGG16BoxHead",
+    "ZFBoxHead",
+]

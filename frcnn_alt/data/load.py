@@ -1,0 +1,134 @@
+"""From the name of a registered data set to its dictionaries, without what is malformed.
+
+detectron2's catalog stays as it is: for its names of PASCAL VOC this module reads the same folder with this package's
+reader, so that difficult objects are left out of training. Training, proposals and evaluation all load here and
+therefore agree on what is left out.
+"""
+
+import os
+from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from .coco_json import clean_coco_json, load_cleaned_coco_json
+from .images import check_image_files
+from .problems import DATA_SET, DatasetError, Problem, describe_problems
+from .voc_layout import read_voc_layout
+
+__all__ = ["ground_truth_left_out", "load_dataset_dicts", "read_dataset", "set_malformed_policy"]
+
+POLICIES = ("stop", "leave_out")
+
+# By data set name. The catalogs are global, so what goes with their names is, too.
+_POLICY: Dict[str, str] = {}
+_IMAGES_LEFT_OUT: Dict[str, FrozenSet[Any]] = {}
+
+
+def set_malformed_policy(names: Iterable[str], policy: str) -> None:
+    """Say what loading these data sets does with malformed images and boxes: "stop" (the default) or "leave_out".
+
+    Raises:
+        DatasetError: another word.
+    """
+    if policy not in POLICIES:
+        raise DatasetError(f"DATASETS.MALFORMED is {policy!r}; it must be one of {', '.join(POLICIES)}.")
+    for name in names:
+        _POLICY[name] = policy
+        _IMAGES_LEFT_OUT.pop(name, None)
+
+
+def load_dataset_dicts(name: str) -> List[Dict[str, Any]]:
+    """Load a registered data set as detectron2 dictionaries (file_name, image_id, height, width, annotations).
+
+    PASCAL VOC and VOC-layout sets come with ``difficult`` objects flagged ``difficult = 1`` and ``iscrowd = 1``.
+    With the policy "leave_out" malformed images and boxes are not in it.
+
+    Args:
+        name: in detectron2's DatasetCatalog, e.g. from ``register_datasets`` or detectron2's own.
+
+    Raises:
+        DatasetError: unknown name, files that are not there, or anything malformed (all of it is listed).
+    """
+    dicts, problems = read_dataset(name)
+    if _POLICY.get(name, "stop") == "stop":
+        if problems:
+            raise DatasetError(f"Data set {name!r} cannot be used: {describe_problems(problems, max_lines=50)}")
+        return dicts
+    fatal = [problem for problem in problems if problem.scope == DATA_SET]
+    if fatal:
+        raise DatasetError(f"Data set {name!r} cannot be used: {describe_problems(fatal)}")
+    if name not in _IMAGES_LEFT_OUT:
+        _IMAGES_LEFT_OUT[name] = frozenset(problem.image_id for problem in check_image_files(dicts, name))
+    return [record for record in dicts if record["image_id"] not in _IMAGES_LEFT_OUT[name]]
+
+
+def read_dataset(name: str) -> Tuple[List[Dict[str, Any]], List[Problem]]:
+    """Read a registered data set as (dictionaries without anything malformed, problems); opens no image.
+
+    Only PASCAL VOC, VOC-layout and COCO sets are searched for problems; others come as their own loader gives them.
+
+    Raises:
+        DatasetError: unknown name.
+    """
+    if name not in DatasetCatalog:
+        raise DatasetError(_unknown_name(name))
+    metadata = MetadataCatalog.get(name)
+    kind = metadata.get("evaluator_type")
+    if kind == "pascal_voc":
+        if not os.path.isdir(metadata.dirname):
+            return [], [Problem("missing folder", metadata.dirname, _where_to_get(name), DATA_SET)]
+        return read_voc_layout(metadata.dirname, metadata.split, metadata.thing_classes)
+    if kind == "coco":
+        if not os.path.isfile(metadata.json_file):
+            return [], [Problem("missing annotation file", metadata.json_file, _where_to_get(name), DATA_SET)]
+        cleaned, problems = clean_coco_json(metadata.json_file, metadata.image_root)
+        if not problems:
+            return DatasetCatalog.get(name), []
+        if any(problem.scope == DATA_SET for problem in problems):
+            return [], problems
+        return load_cleaned_coco_json(cleaned, metadata.image_root, name), problems
+    return DatasetCatalog.get(name), []
+
+
+def ground_truth_left_out(name: str) -> Optional[Dict[str, Any]]:
+    """Return the contents of a COCO json without what is left out of the data set, None if nothing is.
+
+    For the evaluation, which reads the json itself and must not count what was left out.
+    """
+    if _POLICY.get(name, "stop") == "stop":
+        return None
+    metadata = MetadataCatalog.get(name)
+    cleaned, problems = clean_coco_json(metadata.json_file, metadata.image_root)
+    used = {record["image_id"] for record in load_dataset_dicts(name)}
+    if not problems and len(used) == len(cleaned["images"]):
+        return None
+    return {
+        **cleaned,
+        "images": [image for image in cleaned["images"] if image["id"] in used],
+        "annotations": [annotation for annotation in cleaned["annotations"] if annotation["image_id"] in used],
+    }
+
+
+def _unknown_name(name: str) -> str:
+    return (
+        f"No data set is registered as {name!r}. For a VOC-layout folder set DATASETS.VOC_LAYOUT.ROOT, for a COCO json "
+        "DATASETS.COCO_JSON.TRAIN_JSON and TRAIN_IMAGES: data sets are then registered by "
+        "frcnn_alt.data.register_datasets(cfg). Or register it yourself in detectron2's DatasetCatalog. "
+        f"Registered now: {', '.join(sorted(DatasetCatalog.list()))}."
+    )
+
+
+def _where_to_get(name: str) -> str:
+    """Say where a data set that detectron2 knows by name is to be had and where it has to lie."""
+    root = os.environ.get("DETECTRON2_DATASETS")
+    place = f"$DETECTRON2_DATASETS (now {root})" if root else "$DETECTRON2_DATASETS (not set, so ./datasets)"
+    if name.startswith("voc_"):
+        year = MetadataCatalog.get(name).year
+        return (
+            f"get PASCAL VOC from http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/ and put the folder VOC{year} of "
+            f"its archives (Annotations, ImageSets, JPEGImages) into {place}; detectron2 reads that variable when "
+            "it is imported"
+        )
+    if name.startswith("coco_"):
+        return f"get COCO from https://cocodataset.org and put annotations/ and its image folders into {place}/coco"
+    return "it was there when the data set was registered, or its path is wrong"

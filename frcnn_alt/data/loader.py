@@ -1,0 +1,165 @@
+"""The training loader whose batches are a function of (seed, step, iteration), and the test loader (DESIGN 4.3).
+
+detectron2's loader is a stream: which images are in batch 700, and how they are flipped, depends on the workers and on
+what ran before. Here a batch sampler derives both from the seed, so that a run which is cut and resumed sees exactly
+what an undisturbed one sees, with any number of workers. Mapping, augmentation, aspect-ratio grouping rule, filtering
+and serialisation are detectron2's.
+"""
+
+import itertools
+import random
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, DatasetMapper, build_detection_test_loader
+from detectron2.data.build import filter_images_with_only_crowd_annotations, trivial_batch_collator
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from .load import load_dataset_dicts
+
+__all__ = ["SeededBatchSampler", "build_test_loader", "build_train_loader", "load_training_dicts", "seed_for"]
+
+
+def seed_for(*parts: int) -> int:
+    """Mix whole numbers (seed, step, iteration, ...) into one 63-bit seed; close inputs give unrelated outputs."""
+    low, high = np.random.SeedSequence([int(part) for part in parts]).generate_state(2, np.uint32)
+    return (int(high) << 31) ^ int(low)
+
+
+def load_training_dicts(cfg: CfgNode) -> List[Dict[str, Any]]:
+    """Return the dictionaries of all of DATASETS.TRAIN in order, each with the name of its set as "dataset_name"."""
+    return [{**d, "dataset_name": name} for name in cfg.DATASETS.TRAIN for d in load_dataset_dicts(name)]
+
+
+class SeededBatchSampler:
+    """Yields, without end, the batches of one process as lists of (image index, seed of its augmentation).
+
+    Every epoch is a new permutation of all images. With aspect grouping, images wait in a portrait or a landscape
+    group until a batch is full (PY, ML; what waits at an epoch's end goes on waiting).
+
+    Args:
+        is_landscape: for each image whether its width exceeds its height; all equal switches grouping off.
+        images_per_batch: over all processes; process r of W takes each W-th image of a batch from the r-th on.
+        seed: of the run and the step, e.g. ``seed_for(seed, step)``.
+        start_iteration: the first batch to give; those before are skipped, not loaded.
+    """
+
+    def __init__(
+        self,
+        is_landscape: List[bool],
+        images_per_batch: int,
+        seed: int,
+        *,
+        start_iteration: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        if images_per_batch % world_size != 0:
+            raise ValueError(
+                f"SOLVER.IMS_PER_BATCH is {images_per_batch}, which {world_size} processes cannot share equally: "
+                "set it to a multiple of the number of processes."
+            )
+        self.is_landscape = is_landscape
+        self.images_per_batch = images_per_batch
+        self.seed = seed
+        self.start_iteration = start_iteration
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[List[Tuple[int, int]]]:
+        for iteration, batch in enumerate(self._batches()):
+            if iteration >= self.start_iteration:
+                seeded = [(index, seed_for(self.seed, iteration, place)) for place, index in enumerate(batch)]
+                yield seeded[self.rank :: self.world_size]
+
+    def _batches(self) -> Iterator[List[int]]:
+        groups: Dict[bool, List[int]] = {True: [], False: []}
+        for epoch in itertools.count():
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.is_landscape))
+            for index in order.tolist():
+                group = groups[self.is_landscape[index]]
+                group.append(index)
+                if len(group) == self.images_per_batch:
+                    yield list(group)
+                    group.clear()
+
+
+class _SeededDataset(Dataset):
+    """Maps (index, seed) to a mapped image; the random generators that augmentations draw from are set to the seed."""
+
+    def __init__(self, dicts: List[Dict[str, Any]], mapper: Callable[[Dict[str, Any]], Dict[str, Any]]):
+        self.dicts = DatasetFromList(dicts, copy=False)
+        self.mapper = mapper
+
+    def __len__(self) -> int:
+        return len(self.dicts)
+
+    def __getitem__(self, item: Tuple[int, int]) -> Dict[str, Any]:
+        index, seed = item
+        states = random.getstate(), np.random.get_state()
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            return self.mapper(self.dicts[index])  # unpickled anew at each access
+        finally:  # without workers this is the main process: leave its generators as they were
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def build_train_loader(
+    cfg: CfgNode,
+    dicts: List[Dict[str, Any]],
+    mapper: Callable[[Dict[str, Any]], Dict[str, Any]],
+    *,
+    seed: int,
+    start_iteration: int = 0,
+) -> DataLoader:
+    """Build the endless training loader over `dicts`.
+
+    Args:
+        cfg: reads SOLVER.IMS_PER_BATCH and DATALOADER.{NUM_WORKERS, ASPECT_RATIO_GROUPING, FILTER_EMPTY_ANNOTATIONS}.
+        dicts: detectron2 data set dictionaries.
+        mapper: dictionary -> model input, e.g. a DatasetMapper.
+        seed: of the run and the step.
+        start_iteration: where a resumed step goes on.
+
+    Raises:
+        ValueError: no image with a usable box is left.
+    """
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        dicts = filter_images_with_only_crowd_annotations(dicts)
+    if not dicts:
+        raise ValueError(
+            f"No image of {cfg.DATASETS.TRAIN} has a box that is not marked difficult: nothing to train on."
+        )
+    grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+    sampler = SeededBatchSampler(
+        [grouping and d["width"] > d["height"] for d in dicts],
+        cfg.SOLVER.IMS_PER_BATCH,
+        seed,
+        start_iteration=start_iteration,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+    )
+    return DataLoader(
+        _SeededDataset(dicts, mapper),
+        batch_sampler=sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
+        worker_init_fn=_one_thread,
+        persistent_workers=cfg.DATALOADER.NUM_WORKERS > 0,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)  # workers must not compete with the training process for its cores
+
+
+def build_test_loader(cfg: CfgNode, dicts: List[Dict[str, Any]]) -> DataLoader:
+    """Build detectron2's test loader (one image a batch, in order, split over the processes) over `dicts`."""
+    return build_detection_test_loader(
+        dicts, mapper=DatasetMapper(cfg, is_train=False), num_workers=cfg.DATALOADER.NUM_WORKERS
+    )

@@ -1,0 +1,116 @@
+"""From the command line to a config: detectron2's flags, our defaults, and errors that say what to mend."""
+
+import argparse
+import difflib
+import logging
+import os
+import sys
+from typing import Iterator, List
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser as detectron2_argument_parser
+from detectron2.engine import default_setup as detectron2_setup
+from detectron2.utils.logger import setup_logger
+
+from ..config import get_cfg
+from ..data import register_datasets
+
+__all__ = ["ConfigError", "default_argument_parser", "default_setup", "setup_cfg"]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message names the key or the file and the mend."""
+
+
+def default_argument_parser(epilog: str = "") -> argparse.ArgumentParser:
+    """Return detectron2's parser (--config-file --resume --eval-only ... KEY VALUE ...) with two flags of ours."""
+    parser = detectron2_argument_parser(epilog or None)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, check all of it, and stop")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that already holds a run")
+    return parser
+
+
+def _all_keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _all_keys(value, f"{prefix}{name}.")
+        yield f"{prefix}{name}"
+
+
+def _explain(error: Exception, cfg: CfgNode, where: str) -> ConfigError:
+    """Turn yacs's complaint about a key into a sentence that proposes the nearest key there is."""
+    text = str(error).strip("'\"")
+    if "Non-existent" in text:
+        key = text.split(":")[-1].strip().strip("'\"")
+        names = list(_all_keys(cfg))
+        near = difflib.get_close_matches(key, names, n=3, cutoff=0.5) or [
+            name for name in names if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]
+        ]
+        hint = f" Did you mean {' or '.join(near[:3])}?" if near else ""
+        return ConfigError(f"{where}: there is no config key {key}.{hint}")
+    return ConfigError(f"{where}: {text}")
+
+
+def _merge(cfg: CfgNode, config_file: str, opts: List[str]) -> None:
+    if config_file:
+        if not os.path.isfile(config_file):
+            raise ConfigError(f"Config file not found: {config_file}")
+        try:
+            cfg.merge_from_file(config_file)
+        except (KeyError, AssertionError, ValueError, TypeError) as error:
+            raise _explain(error, cfg, config_file) from error
+        except Exception as error:  # yaml's own errors, of several classes
+            raise ConfigError(f"{config_file} cannot be read as a config: {error}") from error
+    if len(opts) % 2:
+        raise ConfigError(f"Overrides come in pairs, KEY VALUE; the last of {len(opts)} stands alone: {opts[-1]}")
+    try:
+        cfg.merge_from_list(opts)
+    except (KeyError, AssertionError, ValueError, TypeError) as error:
+        raise _explain(error, cfg, "command line") from error
+
+
+def setup_cfg(args: argparse.Namespace) -> CfgNode:
+    """Build the config that `args` asks for.
+
+    OUTPUT_DIR is ``output/<name of the config>`` unless given; MODEL.DEVICE becomes "cpu" where there is no GPU; data
+    sets that the config describes are registered, which fills DATASETS.TRAIN/TEST and NUM_CLASSES.
+
+    Args:
+        args: with ``config_file`` and ``opts``, as detectron2's parser gives them.
+
+    Returns:
+        CfgNode: not frozen yet.
+
+    Raises:
+        ConfigError: file not found, unknown key (the nearest ones are named), wrong type, odd number of overrides.
+        DatasetError: the data set keys contradict each other or lead nowhere.
+    """
+    cfg = get_cfg()
+    default_output = cfg.OUTPUT_DIR
+    _merge(cfg, args.config_file, list(args.opts or []))
+    if default_output == cfg.OUTPUT_DIR and args.config_file:
+        cfg.OUTPUT_DIR = os.path.join("output", os.path.splitext(os.path.basename(args.config_file))[0])
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    register_datasets(cfg)
+    return cfg
+
+
+def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """detectron2's ``default_setup`` with its long listings (environment, config) kept to the log file.
+
+    Args:
+        cfg: the run's config; its OUTPUT_DIR is made, ``log.txt`` and ``config.yaml`` are written there.
+        args: the command line.
+    """
+    loggers = [setup_logger(cfg.OUTPUT_DIR, name=name) for name in ("fvcore", "detectron2", "frcnn_alt")]
+    consoles = {h for log in loggers for h in log.handlers if getattr(h, "stream", None) is sys.stdout}
+    levels = [(console, console.level) for console in consoles]
+    for console in consoles:
+        console.setLevel(logging.WARNING)
+    try:
+        detectron2_setup(cfg, args)
+    finally:
+        for console, level in levels:
+            console.setLevel(level)

@@ -1,0 +1,85 @@
+"""Hooks of a schedule's steps: where the whole run stands, and a step's own log file."""
+
+import contextlib
+import datetime
+import logging
+import os
+import time
+from typing import Dict, Iterator, List
+
+from detectron2.engine import HookBase
+
+__all__ = ["ScheduleProgress", "step_log"]
+
+logger = logging.getLogger(__name__)
+
+
+def _clock(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=int(seconds)))
+
+
+class ScheduleProgress(HookBase):
+    """Logs every `period` seconds which step of how many runs, and when this step and the training will end.
+
+    The remaining steps are judged by the seconds per image measured so far, of a step of the same kind where one has
+    run, else of this one.
+
+    Args:
+        steps: plan entries of all steps, in order.
+        current: index of the step that this hook is for.
+        seconds_per_image: kind of step -> measured seconds per training image; shared by the hooks of a run.
+        period: seconds between two messages.
+    """
+
+    def __init__(self, steps: List[Dict], current: int, seconds_per_image: Dict[str, float], period: float = 20.0):
+        self.steps = steps
+        self.current = current
+        self.seconds_per_image = seconds_per_image
+        self.period = period
+
+    def before_train(self) -> None:
+        self._began = self._last = time.perf_counter()
+
+    def after_step(self) -> None:
+        now = time.perf_counter()
+        done = self.trainer.iter + 1 - self.trainer.start_iter
+        entry = self.steps[self.current]
+        self.seconds_per_image[entry["kind"]] = (now - self._began) / (done * entry["ims_per_batch"])
+        if now - self._last < self.period:
+            return
+        self._last = now
+        left = self._seconds_of(entry, entry["max_iter"] - self.trainer.iter - 1)
+        after = sum(self._seconds_of(later, later["max_iter"]) for later in self.steps[self.current + 1 :])
+        end = datetime.datetime.now() + datetime.timedelta(seconds=left + after)
+        logger.info(
+            "step %d of %d (%s), iteration %d of %d: this step ends in %s, training in %s, at about %s",
+            self.current + 1,
+            len(self.steps),
+            entry["name"],
+            self.trainer.iter + 1,
+            entry["max_iter"],
+            _clock(left),
+            _clock(left + after),
+            end.strftime("%H:%M"),
+        )
+
+    def _seconds_of(self, entry: Dict, iterations: int) -> float:
+        rate = self.seconds_per_image.get(entry["kind"], self.seconds_per_image[self.steps[self.current]["kind"]])
+        return iterations * entry["ims_per_batch"] * rate
+
+
+@contextlib.contextmanager
+def step_log(output_dir: str) -> Iterator[None]:
+    """Besides the run's log, write what is logged meanwhile to ``log.txt`` of the step's own folder."""
+    os.makedirs(output_dir, exist_ok=True)
+    handler = logging.FileHandler(os.path.join(output_dir, "log.txt"))
+    handler.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S"))
+    names = ("detectron2", "fvcore", "frcnn_alt")
+    for name in names:
+        logging.getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        for name in names:
+            logging.getLogger(name).removeHandler(handler)
+        handler.close()

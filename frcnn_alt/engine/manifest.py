@@ -1,0 +1,139 @@
+"""The manifest: what a run is, what each of its steps was made from, and what is finished (DESIGN 3, 4.4).
+
+A step is finished when its entry says so with the hash of its config and inputs, never because a file exists.
+Format: one JSON object; see `Manifest.new` for the run's keys and ``plan.py`` for those of a step.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from typing import Any, Dict, List, Optional
+
+import torch
+from detectron2.config import CfgNode
+
+__all__ = ["FINISHED", "PENDING", "RUNNING", "Manifest", "config_hash", "write_json"]
+
+PENDING, RUNNING, FINISHED = "pending", "running", "finished"
+
+# Keys that do not change what a run computes.
+_WITHOUT_EFFECT = (
+    ("OUTPUT_DIR",),
+    ("DATALOADER", "NUM_WORKERS"),
+    ("SOLVER", "CHECKPOINT_PERIOD"),
+    ("MODEL", "DEVICE"),
+    ("DATASETS", "PROPOSAL_FILES_TRAIN"),  # paths; their content's hash is among the inputs
+    ("DATASETS", "PROPOSAL_FILES_TEST"),
+    ("MODEL", "WEIGHTS"),  # likewise
+)
+
+
+def write_json(data: Any, path: str) -> None:
+    """Write `data` beside `path` and rename it into place."""
+    with open(f"{path}.partial", "w") as file:
+        json.dump(data, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.partial", path)
+
+
+def config_hash(cfg: CfgNode, inputs: Dict[str, str]) -> str:
+    """Return the hex sha256 of what decides a step's result: its config, less keys without effect, and its inputs.
+
+    Args:
+        cfg: the step's config.
+        inputs: name -> content hash of each file that the step starts from.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    for *nodes, key in _WITHOUT_EFFECT:
+        node = cfg
+        for name in nodes:
+            node = node[name]
+        del node[key]
+    # The solver values of the other steps do not concern this one: its own stand in SOLVER.
+    del cfg["SCHEDULE"]
+    return hashlib.sha256((cfg.dump() + json.dumps(inputs, sort_keys=True)).encode()).hexdigest()
+
+
+class Manifest:
+    """The file ``manifest.json`` of a run folder, written at every change.
+
+    Args:
+        path: the file.
+        data: its content.
+    """
+
+    def __init__(self, path: str, data: Dict[str, Any]):
+        self.path = path
+        self.data = data
+
+    @classmethod
+    def read(cls, output_dir: str) -> Optional["Manifest"]:
+        """Read the manifest of a run folder, or return None where there is none.
+
+        Raises:
+            ValueError: the file is there and is not a manifest.
+        """
+        path = os.path.join(output_dir, "manifest.json")
+        if not os.path.exists(path):
+            return None
+        try:
+            with open(path) as file:
+                data = json.load(file)
+            assert data["version"] == 1 and isinstance(data["steps"], list)
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            raise ValueError(f"{path} is not a manifest of this program; choose another OUTPUT_DIR.") from error
+        return cls(path, data)
+
+    @classmethod
+    def new(cls, output_dir: str, name: str, schedule: str, seed: int, steps: List[Dict[str, Any]]) -> "Manifest":
+        """Begin a manifest whose `steps` (plan entries) are all pending; the file is written."""
+        import detectron2
+        import torchvision
+
+        manifest = cls(
+            os.path.join(output_dir, "manifest.json"),
+            {
+                "version": 1,
+                "name": name,
+                "schedule": schedule,
+                "seed": seed,
+                "command": sys.argv,
+                "versions": {
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                    "torchvision": torchvision.__version__,
+                    "detectron2": detectron2.__version__,
+                },
+                "machine": {
+                    "platform": platform.platform(),
+                    "cpu_cores": os.cpu_count(),
+                    "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+                },
+                "steps": steps,
+            },
+        )
+        manifest.write()
+        return manifest
+
+    def write(self) -> None:
+        """Write the file."""
+        write_json(self.data, self.path)
+
+    def step(self, name: str) -> Dict[str, Any]:
+        """Return the entry of the step called `name`; change it through `update_step`."""
+        return next(entry for entry in self.data["steps"] if entry["name"] == name)
+
+    def update_step(self, name: str, **values: Any) -> None:
+        """Set keys of a step's entry and write the file."""
+        self.step(name).update(values)
+        self.write()
+
+    def output_hash(self, step: str, proposals_of: Optional[str] = None) -> str:
+        """Return the sha256 of a finished step's model, or of its proposals over the data set `proposals_of`."""
+        outputs = self.step(step)["outputs"]
+        return (outputs["proposals"][proposals_of] if proposals_of else outputs["model"])["sha256"]

@@ -1,0 +1,191 @@
+"""Running one step: initial weights, statistics, training, the proof that frozen tensors stood still, proposals."""
+
+import logging
+import os
+import time
+from typing import Any, Dict, List, Mapping
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from torch import nn
+
+from ..checkpointing import file_sha256, hash_tensors, load_initial_weights, read_checkpoint
+from ..data import load_dataset_dicts, load_training_dicts
+from ..evaluation import proposal_recall
+from ..proposals import ProposalSet, compute_proposals
+from .defaults import ConfigError
+from .hooks import ScheduleProgress, step_log
+from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash
+from .statistics import measure_proposal_statistics, measure_region_statistics
+from .step import RPN, WEIGHTS, Step, configure_step
+from .step_trainer import StepTrainer
+
+__all__ = ["StepRun"]
+
+logger = logging.getLogger(__name__)
+
+
+class StepRun:
+    """One step of a run, in its own folder.
+
+    Args:
+        cfg: the run's config.
+        step: what to do.
+        seed: of this step.
+        manifest: the run's manifest.
+        earlier: step name -> the runs before this one, finished.
+        weights_hash: sha256 of the file MODEL.WEIGHTS, "" without one.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        step: Step,
+        seed: int,
+        manifest: Manifest,
+        earlier: Mapping[str, "StepRun"],
+        weights_hash: str,
+    ):
+        self.step = step
+        self.seed = seed
+        self.manifest = manifest
+        self.earlier = dict(earlier)
+        self.output_dir = os.path.join(cfg.OUTPUT_DIR, step.name)
+        self.weights = os.path.join(self.output_dir, "model_final.pth")
+        source = self.earlier.get(step.proposals_from)
+        files = [source.proposal_path(name) for name in cfg.DATASETS.TRAIN] if source else []
+        files_test = [source.proposal_path(name) for name in cfg.DATASETS.TEST] if source else []
+        self.cfg = configure_step(cfg, step, self.output_dir, files, files_test)
+        inputs = {"seed": str(seed)}
+        if WEIGHTS in step.init.values():
+            inputs[WEIGHTS] = weights_hash
+        for name in step.needs:
+            inputs[name] = manifest.output_hash(name)
+        if source:
+            inputs.update({name: manifest.output_hash(source.step.name, name) for name in cfg.DATASETS.TRAIN})
+        self.hash = config_hash(self.cfg, inputs)
+
+    def proposal_path(self, dataset_name: str) -> str:
+        """The folder of this step's proposal set over a data set."""
+        return os.path.join(self.output_dir, "proposals", dataset_name)
+
+    def run(self, index: int, seconds_per_image: Dict[str, float]) -> None:
+        """Do what the manifest does not show as done.
+
+        Args:
+            index: of this step in the schedule.
+            seconds_per_image: see `ScheduleProgress`.
+
+        Raises:
+            ConfigError: the folder holds this step made with another config or from other files.
+        """
+        entry = self.manifest.step(self.step.name)
+        if entry["state"] != PENDING and entry["config_hash"] != self.hash:
+            raise ConfigError(self._what_changed())
+        if entry["state"] == FINISHED:
+            self._verify_outputs(entry)
+            logger.info("%s is finished: %s", self.step.name, self.weights)
+            return
+        began, before = time.perf_counter(), entry.get("seconds", 0.0)
+        with step_log(self.output_dir):
+            logger.info("=== %s ===", self.step.name)
+            resume = entry["state"] == RUNNING
+            self._update(state=RUNNING, config_hash=self.hash)
+            if comm.is_main_process():
+                with open(os.path.join(self.output_dir, "config.yaml"), "w") as file:
+                    file.write(self.cfg.dump())
+            model = self._train(index, seconds_per_image, resume, entry)
+            outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
+            recall: Dict[str, Any] = {}
+            if self.step.kind == RPN:
+                outputs["proposals"], recall = self._write_proposals(model)
+            self._update(state=FINISHED, outputs=outputs, recall=recall, seconds=before + time.perf_counter() - began)
+
+    def _update(self, **values: Any) -> None:
+        self.manifest.step(self.step.name).update(values)
+        if comm.is_main_process():
+            self.manifest.write()
+
+    def _train(self, index: int, seconds_per_image: Dict[str, float], resume: bool, entry: Dict[str, Any]) -> nn.Module:
+        progress = ScheduleProgress(self.manifest.data["steps"], index, seconds_per_image)
+        trainer = StepTrainer(
+            self.cfg, seed=self.seed, initialize=self._initialize, resume=resume, extra_hooks=[progress]
+        )
+        model = trainer.unwrapped_model
+        before = _hash_frozen(model)
+        if trainer.first_iteration > 0 and entry.get("frozen_hash", {}).get("before", before) != before:
+            raise RuntimeError(f"{self.step.name}: the checkpoint's frozen tensors are not those the step began with.")
+        self._update(frozen_hash={"before": before})
+        trainer.train()
+        after = _hash_frozen(model)
+        self._update(frozen_hash={"before": before, "after": after})
+        if before != after:
+            raise RuntimeError(f"{self.step.name} changed tensors that it had frozen: {', '.join(self.step.frozen)}.")
+        return model
+
+    def _initialize(self, model: nn.Module) -> None:
+        """Load each component from its source, then measure what the regression targets are normalised with."""
+
+        def read(source: str) -> Mapping[str, torch.Tensor]:
+            path = self.cfg.MODEL.WEIGHTS if source == WEIGHTS else self.earlier[source].weights
+            return read_checkpoint(path)["model"]
+
+        has_file = bool(self.cfg.MODEL.WEIGHTS)
+        load_initial_weights(model, {c: s for c, s in self.step.init.items() if s != WEIGHTS or has_file}, read)
+        dicts = load_training_dicts(self.cfg)
+        if self.step.kind == RPN:
+            if "proposal_generator" in self.step.trained:
+                measure_proposal_statistics(self.cfg, model, dicts)
+        elif "roi_heads" in self.step.trained:
+            sets = dict(zip(self.cfg.DATASETS.TRAIN, map(ProposalSet, self.cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
+            measure_region_statistics(model, dicts, sets, self.cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN)
+
+    def _write_proposals(self, model: nn.Module) -> tuple:
+        written: Dict[str, Any] = {}
+        recall: Dict[str, Any] = {}
+        for name in dict.fromkeys((*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.TEST)):
+            dicts = load_dataset_dicts(name)
+            path = self.proposal_path(name)
+            proposals = compute_proposals(self.cfg, model, name, path, dicts)
+            written[name] = {"path": path, "sha256": proposals.sha256, "images": len(proposals)}
+            if name in self.cfg.DATASETS.TEST:
+                recall[name] = proposal_recall(proposals, dicts)
+                shown = {key: round(recall[name][key], 1) for key in ("recall50@300", "recall70@300", "AR@300")}
+                logger.info("%s: proposals over %s: %s", self.step.name, name, shown)
+        return written, recall
+
+    def _verify_outputs(self, entry: Dict[str, Any]) -> None:
+        if not os.path.isfile(self.weights) or file_sha256(self.weights) != entry["outputs"]["model"]["sha256"]:
+            raise ConfigError(
+                f"{self.weights} is not the file that {self.step.name} wrote: restore it, or --overwrite."
+            )
+
+    def _what_changed(self) -> str:
+        path = os.path.join(self.output_dir, "config.yaml")
+        changed: List[str] = []
+        if os.path.isfile(path):
+            with open(path) as file:
+                old = CfgNode.load_cfg(file)
+            changed = [key for key in _leaves(self.cfg) if _leaves(self.cfg)[key] != _leaves(old).get(key)]
+            changed = [key for key in changed if not key.startswith("SCHEDULE.")]
+        what = ", ".join(changed) if changed else "what it started from, or the seed"
+        return (
+            f"{self.output_dir} was made with another config; changed: {what}. Put it back, choose another OUTPUT_DIR, "
+            "or begin anew with --overwrite."
+        )
+
+
+def _leaves(cfg: CfgNode, prefix: str = "") -> Dict[str, Any]:
+    leaves: Dict[str, Any] = {}
+    for name, value in cfg.items():
+        if isinstance(value, CfgNode):
+            leaves.update(_leaves(value, f"{prefix}{name}."))
+        else:
+            leaves[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return leaves
+
+
+def _hash_frozen(model: nn.Module) -> str:
+    """Hash of every parameter that is not trained (DESIGN 4.6)."""
+    return hash_tensors({name: p for name, p in model.named_parameters() if not p.requires_grad})

@@ -1,0 +1,107 @@
+"""A Step: some components of a R-CNN are trained, the rest is frozen, from named initial weights, on ground truth or on
+a proposal set (paper section 3.2). Nothing in here builds or runs a model; a step is turned into a detectron2 config.
+"""
+
+from dataclasses import dataclass
+from typing import Dict, Optional, Sequence, Tuple
+
+from detectron2.config import CfgNode
+
+from ..checkpointing import NEW
+
+__all__ = ["FAST_RCNN", "RPN", "WEIGHTS", "Step", "configure_step"]
+
+RPN = "rpn"
+FAST_RCNN = "fast_rcnn"
+# The source of initial weights that stands for the file MODEL.WEIGHTS.
+WEIGHTS = "weights"
+
+_COMPONENTS = {RPN: ("backbone", "proposal_generator"), FAST_RCNN: ("backbone", "roi_heads")}
+# The network of an RPN step is the part of the whole one in front of the RoI heads.
+_PROPOSAL_NETWORKS = {"FasterRCNN": "FasterRCNNProposalNetwork"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a schedule.
+
+    Attributes:
+        name: its folder's name in the run, and what later steps call it.
+        kind: ``RPN`` or ``FAST_RCNN``; decides which components its network has.
+        solver: the node of ``cfg.SCHEDULE`` with its images per batch, iterations and learning rate ("STEP1").
+        init: component -> ``NEW``, ``WEIGHTS`` or the name of an earlier step; the longest prefix of a parameter's name
+            decides ("roi_heads.box_predictor" before "roi_heads").
+        trained: the components that are trained; the network's others are frozen.
+        proposals_from: the earlier RPN step whose proposals it trains on (Fast R-CNN steps only).
+    """
+
+    name: str
+    kind: str
+    solver: str
+    init: Dict[str, str]
+    trained: Tuple[str, ...]
+    proposals_from: Optional[str] = None
+
+    def __post_init__(self):
+        if self.kind not in _COMPONENTS:
+            raise ValueError(f"{self.name}: unknown kind of step {self.kind!r}; it is one of {sorted(_COMPONENTS)}.")
+        foreign = [c for c in self.trained if c not in self.components]
+        if foreign or not self.trained:
+            raise ValueError(f"{self.name}: trains {self.trained}, but a {self.kind} network has {self.components}.")
+        if (self.kind == FAST_RCNN) != (self.proposals_from is not None):
+            raise ValueError(f"{self.name}: Fast R-CNN steps, and they alone, need proposals_from.")
+
+    @property
+    def components(self) -> Tuple[str, ...]:
+        """The components of this step's network."""
+        return _COMPONENTS[self.kind]
+
+    @property
+    def frozen(self) -> Tuple[str, ...]:
+        """The components of this step's network that are not trained."""
+        return tuple(component for component in self.components if component not in self.trained)
+
+    @property
+    def needs(self) -> Tuple[str, ...]:
+        """The earlier steps whose outputs this one starts from, sorted."""
+        sources = set(self.init.values()) - {NEW, WEIGHTS}
+        return tuple(sorted(sources | ({self.proposals_from} if self.proposals_from else set())))
+
+
+def configure_step(
+    cfg: CfgNode,
+    step: Step,
+    output_dir: str,
+    proposal_files: Sequence[str] = (),
+    proposal_files_test: Sequence[str] = (),
+) -> CfgNode:
+    """Return the config of one step: an ordinary detectron2 config, frozen, that says all that the step does.
+
+    Args:
+        cfg: the run's config.
+        step: the step.
+        output_dir: the step's own folder.
+        proposal_files: for a Fast R-CNN step, the proposal sets of DATASETS.TRAIN, in its order.
+        proposal_files_test: the same for DATASETS.TEST.
+    """
+    solver = cfg.SCHEDULE[step.solver]
+    step_cfg = cfg.clone()
+    step_cfg.defrost()
+    step_cfg.OUTPUT_DIR = output_dir
+    for key in ("IMS_PER_BATCH", "MAX_ITER", "STEPS", "BASE_LR"):
+        step_cfg.SOLVER[key] = solver[key]
+    step_cfg.MODEL.FREEZE_COMPONENTS = tuple(step.frozen)
+    if step.kind == RPN:
+        whole = cfg.MODEL.META_ARCHITECTURE
+        step_cfg.MODEL.META_ARCHITECTURE = _PROPOSAL_NETWORKS.get(whole, "ProposalNetwork")
+        step_cfg.MODEL.RPN.PROPOSALS_IN_TRAINING = False
+        step_cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = cfg.SCHEDULE.PROPOSALS.PRE_NMS_TOPK
+        step_cfg.MODEL.RPN.POST_NMS_TOPK_TEST = cfg.SCHEDULE.PROPOSALS.POST_NMS_TOPK
+    else:
+        step_cfg.MODEL.PROPOSAL_GENERATOR.NAME = "PrecomputedProposals"
+        step_cfg.MODEL.LOAD_PROPOSALS = True
+        step_cfg.DATASETS.PROPOSAL_FILES_TRAIN = tuple(proposal_files)
+        step_cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(proposal_files_test)
+    step_cfg.merge_from_list(list(solver.OPTS))
+    step_cfg.freeze()
+    return step_cfg

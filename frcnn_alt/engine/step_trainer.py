@@ -1,0 +1,135 @@
+"""Training of one config: detectron2's DefaultTrainer with seeded batches, exact resume and frozen components.
+
+What differs from DefaultTrainer: iteration i draws the same batch, flips, anchors, RoIs and dropout whatever ran
+before (DESIGN 4.3); checkpoints are written atomically and hold the optimizer, which detectron2 0.6 forgets;
+``MODEL.FREEZE_COMPONENTS`` are fixed before the optimizer is built, so that it holds only what is trained.
+"""
+
+import logging
+import os
+import weakref
+from typing import Any, Callable, Dict, List, Optional
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..checkpointing import SafeCheckpointer, read_checkpoint
+from ..data import build_train_loader, load_training_dicts, seed_for
+from ..proposals import ProposalDatasetMapper, ProposalSet
+
+__all__ = ["StepTrainer", "build_step_model", "freeze_components"]
+
+logger = logging.getLogger(__name__)
+
+
+def freeze_components(model: nn.Module, components: List[str]) -> None:
+    """Set ``requires_grad`` to False for all parameters under the named submodules ("backbone", "roi_heads.box_head").
+
+    Raises:
+        ValueError: the model has no such submodule.
+    """
+    for component in components:
+        try:
+            module = model.get_submodule(component)
+        except AttributeError as error:
+            raise ValueError(f"MODEL.FREEZE_COMPONENTS: this model has no {component!r}.") from error
+        module.requires_grad_(False)
+
+
+def build_step_model(cfg: CfgNode) -> nn.Module:
+    """Build the model of `cfg` with ``MODEL.FREEZE_COMPONENTS`` frozen."""
+    model = build_model(cfg)
+    freeze_components(model, list(cfg.MODEL.FREEZE_COMPONENTS))
+    return model
+
+
+def _next_iteration(output_dir: str) -> int:
+    """The iteration that a resumed training in `output_dir` begins with; 0 without a checkpoint."""
+    last = os.path.join(output_dir, "last_checkpoint")
+    if not os.path.isfile(last):
+        return 0
+    with open(last) as file:
+        return read_checkpoint(os.path.join(output_dir, file.read().strip()))["iteration"] + 1
+
+
+class StepTrainer(DefaultTrainer):
+    """Trains the model of one config on its DATASETS.TRAIN.
+
+    Args:
+        cfg: a detectron2 config; with MODEL.LOAD_PROPOSALS its DATASETS.PROPOSAL_FILES_TRAIN are proposal sets.
+        seed: of this training; all that is drawn follows from it and the iteration.
+        initialize: called with the new model when no checkpoint is resumed: loads weights, sets statistics.
+        resume: go on from the last checkpoint in cfg.OUTPUT_DIR if there is one.
+        extra_hooks: run before the writers of metrics.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        *,
+        seed: int,
+        initialize: Optional[Callable[[nn.Module], None]] = None,
+        resume: bool = False,
+        extra_hooks: Optional[List[HookBase]] = None,
+    ):
+        self.seed = seed
+        self.first_iteration = _next_iteration(cfg.OUTPUT_DIR) if resume else 0
+        self._extra_hooks = extra_hooks or []
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        torch.manual_seed(seed_for(seed))  # the Gaussian of new layers
+        super().__init__(cfg)
+        if self.first_iteration > 0:
+            self.checkpointer.resume_or_load("", resume=True)
+            self.start_iter = self.first_iteration
+        elif initialize is not None:
+            initialize(self.unwrapped_model)
+
+    @property
+    def unwrapped_model(self) -> nn.Module:
+        """The model without DistributedDataParallel around it."""
+        return self.checkpointer.model
+
+    def build_model(self, cfg: CfgNode) -> nn.Module:
+        """Build the model with its frozen components; called before the optimizer is built."""
+        return build_step_model(cfg)
+
+    def build_train_loader(self, cfg: CfgNode) -> DataLoader:
+        """Build the loader whose batches follow from the seed and the iteration."""
+        dicts = load_training_dicts(cfg)
+        if cfg.MODEL.LOAD_PROPOSALS:
+            sets = dict(zip(cfg.DATASETS.TRAIN, map(ProposalSet, cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
+            mapper = ProposalDatasetMapper(cfg, is_train=True, proposal_sets=sets)
+        else:
+            from detectron2.data import DatasetMapper
+
+            mapper = DatasetMapper(cfg, is_train=True)
+        return build_train_loader(cfg, dicts, mapper, seed=self.seed, start_iteration=self.first_iteration)
+
+    def build_hooks(self) -> List[HookBase]:
+        """detectron2's hooks with the safe checkpointer, without its evaluation (the schedule evaluates at its end)."""
+        self.checkpointer = SafeCheckpointer(self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        kept = [hook for hook in super().build_hooks() if not isinstance(hook, hooks.EvalHook)]
+        writers = [hook for hook in kept if isinstance(hook, hooks.PeriodicWriter)]
+        return [hook for hook in kept if hook not in writers] + self._extra_hooks + writers
+
+    def run_step(self) -> None:
+        """One iteration; anchors, RoIs and dropout are drawn from the seed, the iteration and the process's rank."""
+        torch.manual_seed(seed_for(self.seed, self.iter, comm.get_rank()))
+        super().run_step()
+
+    def state_dict(self) -> Dict[str, Any]:
+        """What a checkpoint holds besides the model; the optimizer too, which detectron2 0.6 leaves out."""
+        state = super().state_dict()
+        state.setdefault("_trainer", {"optimizer": self.optimizer.state_dict()})
+        return state
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        super().load_state_dict(state_dict)
+        if "_trainer" not in super().state_dict():  # detectron2 0.6
+            self.optimizer.load_state_dict(state_dict["_trainer"]["optimizer"])

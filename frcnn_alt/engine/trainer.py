@@ -1,0 +1,123 @@
+"""The AlternatingTrainer: runs a schedule step by step and assembles one network (DESIGN 1, paper section 3.2).
+
+Everything that a step learns from an earlier one passes through files, so that a run can be cut anywhere between two
+of them and go on; what is finished is known from the manifest.
+"""
+
+import logging
+import os
+import time
+from typing import Any, Dict, List
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+
+from ..checkpointing import file_sha256
+from ..data import DatasetError, check_datasets, seed_for
+from .assemble import assemble, final_config
+from .checks import check_config
+from .defaults import ConfigError
+from .manifest import FINISHED, PENDING, Manifest, write_json
+from .plan import Plan, make_plan
+from .run_step import StepRun
+from .schedule import build_schedule
+from .single_step import Evaluates
+from .trainer_registry import TRAINER_REGISTRY
+
+__all__ = ["AlternatingTrainer"]
+
+logger = logging.getLogger(__name__)
+
+
+@TRAINER_REGISTRY.register()
+class AlternatingTrainer(Evaluates):
+    """Trains ``cfg`` by its schedule into cfg.OUTPUT_DIR.
+
+    Args:
+        cfg: the run's config, frozen or not; data sets registered.
+        resume: go on with the run that is in OUTPUT_DIR, if there is one.
+    """
+
+    def __init__(self, cfg: CfgNode, *, resume: bool = False):
+        self.cfg = cfg.clone()
+        self.cfg.freeze()
+        self.resume = resume
+        self.output_dir = cfg.OUTPUT_DIR
+
+    def plan(self) -> Plan:
+        """Plan the run and check all of it: keys, data sets, files, shapes. Nothing is written."""
+        problems = check_config(self.cfg)
+        try:
+            check_datasets(self.cfg)
+        except DatasetError as error:
+            problems.append(str(error))
+        if any(problem.startswith("SCHEDULE.NAME") for problem in problems):
+            return Plan(problems=problems)
+        return make_plan(self.cfg, build_schedule(self.cfg), problems)
+
+    def train(self) -> Dict[str, Any]:
+        """Run all steps that are not finished, assemble, evaluate; returns detectron2's dictionary of results.
+
+        Raises:
+            ConfigError: the plan has problems, or the folder's run was made with another config.
+        """
+        plan = self.plan()
+        logger.info("\n%s", plan)
+        if plan.problems:
+            raise ConfigError(f"The run cannot start; {len(plan.problems)} to mend (see above).")
+        began = time.perf_counter()
+        schedule = build_schedule(self.cfg)
+        manifest = self._open_manifest(plan)
+        inputs_hash = file_sha256(self.cfg.MODEL.WEIGHTS) if self.cfg.MODEL.WEIGHTS else ""
+        seconds_per_image: Dict[str, float] = {}
+        runs: Dict[str, StepRun] = {}
+        for index, step in enumerate(schedule.steps):
+            runs[step.name] = StepRun(
+                self.cfg, step, seed_for(manifest.data["seed"], index), manifest, runs, inputs_hash
+            )
+            runs[step.name].run(index, seconds_per_image)
+        files = {name: run.weights for name, run in runs.items()}
+        if comm.is_main_process():
+            weights = assemble(self.cfg, schedule.assembly, files, self.output_dir)
+            manifest.data["assembled"] = {"from": schedule.assembly, "path": weights, "sha256": file_sha256(weights)}
+            manifest.write()
+        comm.synchronize()
+        return self._evaluate(manifest, began)
+
+    def _open_manifest(self, plan: Plan) -> Manifest:
+        manifest = Manifest.read(self.output_dir) if self.resume else None
+        if manifest is not None and [s["name"] for s in manifest.data["steps"]] == [s["name"] for s in plan.steps]:
+            for old, new in zip(manifest.data["steps"], plan.steps):
+                if old["state"] == PENDING:
+                    old.update(new)
+            return manifest
+        if manifest is not None:
+            raise ConfigError(
+                f"{self.output_dir} holds a run of other steps: "
+                f"{', '.join(entry['name'] for entry in manifest.data['steps'])}. Choose another OUTPUT_DIR."
+            )
+        seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
+        name = os.path.basename(os.path.normpath(self.output_dir))
+        return Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
+
+    def _evaluate(self, manifest: Manifest, began: float) -> Dict[str, Any]:
+        started = time.perf_counter()
+        results: Dict[str, Any] = {}
+        if self.cfg.DATASETS.TEST:
+            final = final_config(self.cfg, os.path.join(self.output_dir, "model_final.pth"))
+            model = build_model(final)
+            DetectionCheckpointer(model).load(final.MODEL.WEIGHTS)
+            with torch.no_grad():
+                results = dict(self.test(final, model))
+        steps: List[Dict[str, Any]] = [entry for entry in manifest.data["steps"] if entry["state"] == FINISHED]
+        seconds = {entry["name"]: round(entry["seconds"], 1) for entry in steps}
+        seconds["evaluation"] = round(time.perf_counter() - started, 1)
+        seconds["total"] = round(sum(seconds.values()), 1)
+        results["proposals"] = {entry["name"]: entry["recall"] for entry in steps if entry.get("recall")}
+        results["seconds"] = seconds
+        if comm.is_main_process():
+            write_json(results, os.path.join(self.output_dir, "results.json"))
+        return results

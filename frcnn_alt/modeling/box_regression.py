@@ -1,0 +1,176 @@
+"""Box regression targets normalised by the mean and deviation that the training regions show.
+
+Both alternating programs whiten the targets and fold the statistics into the weights when they save. Here the network
+works in normalised units throughout and the statistics live in the transform, as buffers that travel in the state
+dict; so weights handed from one step to another keep their meaning (SPEC 5.3).
+
+Shape letters: R regions, K classes, C rows of statistics (K, or 1 where all classes share a row), B = 4.
+Naming convention: deltas are (dx, dy, dw, dh) as in detectron2's ``Box2BoxTransform``.
+"""
+
+from typing import Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from detectron2.modeling.box_regression import Box2BoxTransform
+from torch import nn
+
+__all__ = ["BoxRegressionStatistics", "NormalizedBox2BoxTransform"]
+
+Weights = Tuple[float, float, float, float]
+
+# A ten-thousandth of a box side. Where all samples agree, a smaller deviation would only magnify rounding.
+MINIMAL_DEVIATION = 1e-4
+
+
+class NormalizedBox2BoxTransform(nn.Module):
+    """detectron2's ``Box2BoxTransform`` between boxes and normalised deltas t = (deltas - mean) / std.
+
+    Until ``set_statistics`` is called, mean is 0 and std is 1, that is, nothing is normalised.
+
+    Args:
+        weights: factors of (dx, dy, dw, dh) before normalisation, as in ``Box2BoxTransform``.
+        num_classes: C, the rows of the statistics: K for class-specific regressors, 1 for one row for everything.
+    """
+
+    def __init__(self, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0), num_classes: int = 1) -> None:
+        super().__init__()
+        self.weights: Weights = tuple(float(weight) for weight in weights)
+        self.box2box_transform = Box2BoxTransform(weights=self.weights)
+        self.register_buffer("mean", torch.zeros(num_classes, 4))
+        self.register_buffer("std", torch.ones(num_classes, 4))
+
+    def new_statistics(self) -> "BoxRegressionStatistics":
+        """An empty accumulator whose result fits ``set_statistics``."""
+        return BoxRegressionStatistics(num_classes=len(self.mean), weights=self.weights)
+
+    def set_statistics(
+        self, mean: Union[torch.Tensor, np.ndarray, Sequence], std: Union[torch.Tensor, np.ndarray, Sequence]
+    ) -> None:
+        """Set mean and std, each of shape (C, 4), in place.
+
+        Raises:
+            ValueError: wrong shape, a value that is not finite, or a std that is not positive.
+        """
+        values = {"mean": torch.as_tensor(mean), "std": torch.as_tensor(std)}
+        for name, value in values.items():
+            if value.shape != self.mean.shape:
+                raise ValueError(
+                    f"box regression {name} must have the shape {tuple(self.mean.shape)}, got {tuple(value.shape)}"
+                )
+            if not torch.isfinite(value).all():
+                raise ValueError(f"box regression {name} must be finite, got {value.tolist()}")
+        if not (values["std"] > 0).all():
+            raise ValueError(f"box regression std must be positive, got {values['std'].tolist()}")
+        self.mean.copy_(values["mean"])
+        self.std.copy_(values["std"])
+
+    def get_deltas(
+        self, src_boxes: torch.Tensor, target_boxes: torch.Tensor, classes: Optional[torch.Tensor] = None
+    ) -> torch.Tensor:
+        """Normalised deltas that take `src_boxes` to `target_boxes`.
+
+        Args:
+            src_boxes: (R, 4) XYXY, continuous coordinates.
+            target_boxes: (R, 4) likewise.
+            classes: (R,) in [0, K), the row of statistics of each; may be left out, and is ignored, if C = 1.
+
+        Returns:
+            (R, 4).
+
+        Raises:
+            ValueError: C > 1 and no classes are given.
+        """
+        deltas = self.box2box_transform.get_deltas(src_boxes, target_boxes)
+        if len(self.mean) == 1:
+            mean, std = self.mean, self.std
+        elif classes is None:
+            raise ValueError(f"box regression statistics of {len(self.mean)} classes: get_deltas needs the classes")
+        else:
+            mean, std = self.mean[classes], self.std[classes]
+        return (deltas - mean) / std
+
+    def apply_deltas(self, deltas: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Boxes that normalised deltas make of `boxes`.
+
+        Args:
+            deltas: (R, 4C), class by class; where C = 1 any (R, 4n), all with the one row of statistics.
+            boxes: (R, 4) XYXY, continuous coordinates.
+
+        Returns:
+            the shape of `deltas`, XYXY.
+
+        Raises:
+            ValueError: the columns of `deltas` do not fit C.
+        """
+        rows = len(self.mean)
+        if deltas.shape[1] % 4 or (rows > 1 and deltas.shape[1] != 4 * rows):
+            raise ValueError(f"deltas of shape {tuple(deltas.shape)} do not fit box statistics of {rows} classes")
+        # In single precision from here on, as Box2BoxTransform decodes.
+        per_class = deltas.float().reshape(len(deltas), deltas.shape[1] // 4, 4)
+        return self.box2box_transform.apply_deltas((per_class * self.std + self.mean).reshape(deltas.shape), boxes)
+
+    def extra_repr(self) -> str:
+        return f"weights={self.weights}, num_classes={len(self.mean)}"
+
+
+class BoxRegressionStatistics:
+    """Mean and standard deviation of regression targets, gathered image by image.
+
+    Every sample counts together with its mirror image, whose dx has the other sign, because both original programs
+    append the flipped images to the training set: the mean of dx is 0 (SPEC 5.3).
+
+    Args:
+        num_classes: C, the rows of the result: K, or 1 where all classes share a row.
+        weights: those of the ``Box2BoxTransform`` that uses the result.
+    """
+
+    def __init__(self, num_classes: int = 1, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> None:
+        self.num_classes = num_classes
+        self._transform = Box2BoxTransform(weights=tuple(float(weight) for weight in weights))
+        # Double precision: sums over millions of samples, of which small differences are taken.
+        self._count = torch.zeros(num_classes, 1, dtype=torch.float64)
+        self._sum = torch.zeros(num_classes, 4, dtype=torch.float64)
+        self._sum_of_squares = torch.zeros(num_classes, 4, dtype=torch.float64)
+
+    def update(self, src_boxes: torch.Tensor, gt_boxes: torch.Tensor, classes: Optional[torch.Tensor] = None) -> None:
+        """Count the targets of `src_boxes` matched to `gt_boxes`.
+
+        Args:
+            src_boxes: (R, 4) XYXY, continuous; R may be 0.
+            gt_boxes: (R, 4), the object that each is matched to.
+            classes: (R,) in [0, C); may be left out, and is ignored, if C = 1.
+
+        Raises:
+            ValueError: C > 1 and no classes are given, or a box has no area.
+        """
+        if len(src_boxes) == 0:
+            return
+        deltas = self._transform.get_deltas(src_boxes.double(), gt_boxes.double()).cpu()
+        if not torch.isfinite(deltas).all():
+            row = int((~torch.isfinite(deltas)).any(dim=1).nonzero()[0])
+            raise ValueError(
+                f"no regression target from {src_boxes[row].tolist()} to {gt_boxes[row].tolist()}: a box has no area"
+            )
+        if self.num_classes == 1:
+            rows = torch.zeros(len(deltas), dtype=torch.int64)
+        elif classes is None:
+            raise ValueError(f"box regression statistics of {self.num_classes} classes: update needs the classes")
+        else:
+            rows = classes.cpu()
+        self._count.index_add_(0, rows, torch.ones(len(deltas), 1, dtype=torch.float64))
+        self._sum.index_add_(0, rows, deltas)
+        self._sum_of_squares.index_add_(0, rows, deltas * deltas)
+
+    def finish(self) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Mean and population standard deviation, each (C, 4) float32.
+
+        A class without samples has mean 0 and std 1; a std is at least ``MINIMAL_DEVIATION``.
+        """
+        seen = self._count > 0
+        count = self._count.clamp(min=1)
+        mean = self._sum / count
+        mean[:, 0] = 0  # a sample and its mirror image cancel
+        std = (self._sum_of_squares / count - mean * mean).clamp(min=0).sqrt().clamp(min=MINIMAL_DEVIATION)
+        std = torch.where(seen, std, torch.ones_like(std))
+        return mean.float(), std.float()

@@ -1,0 +1,242 @@
+"""The region proposal network as it was trained: labels, loss, target statistics and selection (paper 3.1, SPEC 4).
+
+Network, sampling and the way through it are detectron2's ``RPN``; overridden is only where the paper differs.
+
+Shape letters: N images, L levels, A anchors per cell, Hi x Wi cells of level i, R = sum of Hi * Wi * A anchors of an
+image, B = 4. "t" and "t*" are the paper's predicted and target deltas (equation 2), "lambda", "N_cls" and "N_reg" those
+of equation 1.
+"""
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec, cat
+from detectron2.modeling.box_regression import _dense_box_regression_loss
+from detectron2.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
+from detectron2.modeling.proposal_generator.rpn import RPN
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import get_event_storage
+
+from ..box_regression import BoxRegressionStatistics, NormalizedBox2BoxTransform
+from .image_scales import current_image_scales
+from .matching import NEGATIVE, POSITIVE, match_anchors
+from .selection import empty_proposals, select_proposals
+
+__all__ = ["FasterRCNNRPN"]
+
+_NORMALIZERS = ("locations", "samples")
+_STATISTICS = ("measured", "none")
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class FasterRCNNRPN(RPN):
+    """detectron2's ``RPN`` with the original programs' labels, loss and selection of proposals (SPEC 4.2 to 4.5).
+
+    The smallest allowed proposal is measured in pixels of the original image, so this needs one of this package's meta
+    architectures (``FasterRCNN``, ``FasterRCNNProposalNetwork``), which tell how much each image was enlarged. Under
+    another one the images count as not resized.
+    """
+
+    @configurable
+    def __init__(self, *, bbox_reg_normalizer: str = "locations", proposals_in_training: bool = True, **kwargs):
+        """
+        Args:
+            bbox_reg_normalizer: N_reg of equation 1 (``MODEL.RPN.BBOX_REG_NORMALIZER``): "locations" is the number of
+                cells of the feature map, with lambda = 10 as loss weight; "samples" the number of sampled anchors, with
+                weight 1 (SPEC 4.4).
+            proposals_in_training: whether proposals are decoded in training mode, or left empty because nobody uses
+                them (``MODEL.RPN.PROPOSALS_IN_TRAINING``).
+            kwargs: those of detectron2's ``RPN``. A ``box2box_transform`` that is a ``NormalizedBox2BoxTransform``
+                makes the network work on normalised targets.
+
+        Raises:
+            ValueError: an unknown normaliser, or a limit on the number of proposals below 1.
+        """
+        super().__init__(**kwargs)
+        if bbox_reg_normalizer not in _NORMALIZERS:
+            raise ValueError(
+                f"MODEL.RPN.BBOX_REG_NORMALIZER is {bbox_reg_normalizer!r}; it must be one of {_NORMALIZERS}."
+            )
+        for name, limits in (("PRE_NMS_TOPK", self.pre_nms_topk), ("POST_NMS_TOPK", self.post_nms_topk)):
+            for training, limit in limits.items():
+                if limit < 1:
+                    raise ValueError(
+                        f"MODEL.RPN.{name}_{'TRAIN' if training else 'TEST'} is {limit}; it must be at least 1. "
+                        "A number above that of all anchors, such as 1000000, means no limit."
+                    )
+        self.bbox_reg_normalizer = bbox_reg_normalizer
+        self.proposals_in_training = proposals_in_training
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: Dict[str, ShapeSpec]):
+        ret = super().from_config(cfg, input_shape)
+        statistics = cfg.MODEL.RPN.BBOX_REG_STATISTICS
+        if statistics not in _STATISTICS:
+            raise ValueError(f"MODEL.RPN.BBOX_REG_STATISTICS is {statistics!r}; it must be one of {_STATISTICS}.")
+        if statistics == "measured":
+            ret["box2box_transform"] = NormalizedBox2BoxTransform(weights=cfg.MODEL.RPN.BBOX_REG_WEIGHTS)
+        ret["bbox_reg_normalizer"] = cfg.MODEL.RPN.BBOX_REG_NORMALIZER
+        ret["proposals_in_training"] = cfg.MODEL.RPN.PROPOSALS_IN_TRAINING
+        return ret
+
+    def _label_anchors(self, anchors: Boxes, instances: Instances) -> Tuple[torch.Tensor, torch.Tensor]:
+        return match_anchors(
+            anchors, instances.gt_boxes, instances.image_size, self.anchor_matcher, self.anchor_boundary_thresh
+        )
+
+    @torch.no_grad()
+    def label_and_sample_anchors(
+        self, anchors: List[Boxes], gt_instances: List[Instances]
+    ) -> Tuple[List[torch.Tensor], List[torch.Tensor]]:
+        """Label all anchors (SPEC 4.2), then keep a random sample of positives and negatives (SPEC 4.3).
+
+        Args:
+            anchors: L sets of anchors, in pixels of the network's input.
+            gt_instances: ``gt_boxes`` of N images in the same frame; ``image_size`` is the input without padding.
+
+        Returns:
+            N label vectors, int8 (R,), 1 positive, 0 negative, -1 ignored or not sampled; and N tensors (R, 4) with the
+            ground-truth boxes matched to the anchors, meaningful where the label is 1.
+        """
+        all_anchors = Boxes.cat(anchors)
+        labels, matched_boxes = [], []
+        for instances in gt_instances:
+            image_labels, image_boxes = self._label_anchors(all_anchors, instances)
+            labels.append(self._subsample_labels(image_labels))
+            matched_boxes.append(image_boxes)
+        return labels, matched_boxes
+
+    def losses(
+        self,
+        anchors: List[Boxes],
+        pred_objectness_logits: List[torch.Tensor],
+        gt_labels: List[torch.Tensor],
+        pred_anchor_deltas: List[torch.Tensor],
+        gt_boxes: List[torch.Tensor],
+    ) -> Dict[str, torch.Tensor]:
+        """Equation 1 of the paper, for each image by itself and then averaged over the batch (SPEC 4.4).
+
+        N_cls is the number of anchors sampled in the image, which is 256 unless the image has fewer candidates.
+
+        Args:
+            anchors: L sets of Hi*Wi*A anchors.
+            pred_objectness_logits: L tensors of shape (N, Hi*Wi*A).
+            gt_labels: N vectors of shape (R,) from `label_and_sample_anchors`.
+            pred_anchor_deltas: L tensors of shape (N, Hi*Wi*A, 4), in normalised units if the transform has statistics.
+            gt_boxes: N tensors of shape (R, 4) from `label_and_sample_anchors`.
+
+        Returns:
+            "loss_rpn_cls" and "loss_rpn_loc", scalars, times ``MODEL.RPN.LOSS_WEIGHT`` and, the latter, lambda
+            (``MODEL.RPN.BBOX_REG_LOSS_WEIGHT``).
+        """
+        logits, deltas = cat(pred_objectness_logits, dim=1), cat(pred_anchor_deltas, dim=1)
+        all_anchors = Boxes.cat(anchors)
+        num_locations = sum(len(a) // per_cell for a, per_cell in zip(anchors, self.anchor_generator.num_anchors))
+        num_images = len(gt_labels)
+
+        cls_losses, loc_losses, num_pos_anchors, num_neg_anchors = [], [], 0, 0
+        for image_logits, image_deltas, labels, boxes in zip(logits, deltas, gt_labels, gt_boxes):
+            positive, negative = labels == POSITIVE, labels == NEGATIVE
+            sampled = positive | negative
+            num_positive, num_negative = int(positive.sum()), int(negative.sum())
+            num_sampled = max(num_positive + num_negative, 1)  # an image smaller than every anchor has none
+            num_pos_anchors += num_positive
+            num_neg_anchors += num_negative
+
+            cls_loss = F.binary_cross_entropy_with_logits(
+                image_logits[sampled], labels[sampled].to(image_logits.dtype), reduction="sum"
+            )
+            cls_losses.append(cls_loss / num_sampled)
+            # Only the positive anchors go in: targets of all R anchors of every image would be made to be thrown away.
+            loc_loss = _dense_box_regression_loss(
+                [all_anchors[positive]],
+                self.box2box_transform,
+                [image_deltas[positive][None]],
+                [boxes[positive]],
+                positive.new_ones((1, num_positive)),
+                box_reg_loss_type=self.box_reg_loss_type,
+                smooth_l1_beta=self.smooth_l1_beta,
+            )
+            loc_losses.append(loc_loss / (num_locations if self.bbox_reg_normalizer == "locations" else num_sampled))
+
+        storage = get_event_storage()
+        storage.put_scalar("rpn/num_pos_anchors", num_pos_anchors / num_images)
+        storage.put_scalar("rpn/num_neg_anchors", num_neg_anchors / num_images)
+        losses = {"loss_rpn_cls": torch.stack(cls_losses).mean(), "loss_rpn_loc": torch.stack(loc_losses).mean()}
+        return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
+
+    @torch.no_grad()
+    def predict_proposals(
+        self,
+        anchors: List[Boxes],
+        pred_objectness_logits: List[torch.Tensor],
+        pred_anchor_deltas: List[torch.Tensor],
+        image_sizes: List[Tuple[int, int]],
+    ) -> List[Instances]:
+        """Decode all anchors and select the proposals (SPEC 4.5). No gradient flows through them (paper 3.2, ii).
+
+        Returns:
+            N ``Instances`` with ``proposal_boxes`` and ``objectness_logits``, best first; empty ones in training mode
+            with ``proposals_in_training`` off.
+
+        Raises:
+            FloatingPointError: a box or score is not finite in training.
+        """
+        if self.training and not self.proposals_in_training:
+            return [empty_proposals(size, like=pred_objectness_logits[0]) for size in image_sizes]
+        return select_proposals(
+            self._decode_proposals(anchors, pred_anchor_deltas),
+            pred_objectness_logits,
+            image_sizes,
+            current_image_scales(len(image_sizes)),
+            min_box_size=self.min_box_size,
+            pre_nms_topk=self.pre_nms_topk[self.training],
+            nms_thresh=self.nms_thresh,
+            post_nms_topk=self.post_nms_topk[self.training],
+            training=self.training,
+        )
+
+    @torch.no_grad()
+    def update_box_statistics(
+        self,
+        statistics: BoxRegressionStatistics,
+        gt_instances: List[Instances],
+        feature_sizes: Optional[Sequence[Tuple[int, int]]] = None,
+    ) -> None:
+        """Add all positive anchors of some images, with the boxes they are matched to, as class 0 (SPEC 4.4).
+
+        Nothing is sampled and no network runs: the anchors depend on sizes only.
+
+        Args:
+            statistics: takes the pairs; `statistics.finish()` gives what `set_box_statistics` wants.
+            gt_instances: as in `label_and_sample_anchors`, each as large as the network will see it in training.
+            feature_sizes: (Hi, Wi) of L levels, for all these images. By default each level has ceil(side / stride)
+                cells, which covers the image; more cells (ZF's map has one more for most sizes) add no anchors that lie
+                inside the image, hence no positive one.
+        """
+        device = next(self.rpn_head.parameters()).device
+        for instances in gt_instances:
+            height, width = instances.image_size
+            sizes = feature_sizes or [(-(-height // s), -(-width // s)) for s in self.anchor_generator.strides]
+            # Anchor generators read nothing but the size of a feature map; without channels it takes no memory.
+            anchors = Boxes.cat(self.anchor_generator([torch.empty((1, 0, *s), device=device) for s in sizes]))
+            instances = instances.to(device)
+            labels, matched_boxes = self._label_anchors(anchors, instances)
+            positive = labels == POSITIVE
+            classes = torch.zeros(int(positive.sum()), dtype=torch.int64, device=device)
+            statistics.update(anchors.tensor[positive], matched_boxes[positive], classes)
+
+    def set_box_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Normalise the targets by `mean` and `std`, both of shape (1, 4), from now on and in saved models.
+
+        Raises:
+            ValueError: the network works on raw targets (``MODEL.RPN.BBOX_REG_STATISTICS`` is "none").
+        """
+        if not isinstance(self.box2box_transform, NormalizedBox2BoxTransform):
+            raise ValueError(
+                "Box statistics were measured for a region proposal network without them; set "
+                'MODEL.RPN.BBOX_REG_STATISTICS to "measured", or do not measure.'
+            )
+        self.box2box_transform.set_statistics(mean, std)

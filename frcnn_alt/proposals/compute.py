@@ -1,0 +1,111 @@
+"""Run a region proposal network over every image of a data set and write its proposals as a proposal set.
+
+This is what stands between an RPN step and a Fast R-CNN step (paper section 3.2, SPEC 6.2): the RPN in test mode, on
+the unflipped images of the training (and test) splits at the test scale. detectron2 has no such writer for data sets
+that are not COCO json files.
+"""
+
+import datetime
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, DatasetMapper, build_detection_test_loader
+from detectron2.evaluation import inference_context
+from detectron2.utils import comm
+from detectron2.utils.logger import log_every_n_seconds
+
+from .proposal_set import PathLike, ProposalSet, ProposalSetError
+from .proposal_set_writer import ProposalSetWriter, merge_proposal_sets
+
+__all__ = ["compute_proposals"]
+
+SECONDS_BETWEEN_REPORTS = 10
+
+
+def compute_proposals(
+    cfg: CfgNode,
+    model: torch.nn.Module,
+    dataset_name: str,
+    path: PathLike,
+    dataset_dicts: Optional[List[Dict[str, Any]]] = None,
+) -> ProposalSet:
+    """Write the proposals of `model` for every image of a data set, also of those without annotations.
+
+    Images go through the test transforms of `cfg`, one at a time. How many proposals survive is the model's own
+    setting (SPEC 4.5: for training a Fast R-CNN all anchors -> NMS 0.7 -> 2000). With several processes, which must
+    see the same file system, each takes a share of the images and the first one puts the parts together in data set
+    order; every process has to call this.
+
+    Args:
+        cfg: INPUT.* and DATALOADER.NUM_WORKERS are used; MODEL.RPN.*_TEST is noted in the set's metadata.
+        model: a ProposalNetwork; its training mode is as before afterwards.
+        dataset_name: a registered data set, or any name if `dataset_dicts` are given.
+        path: folder of the proposal set; it replaces one that is there when it is complete.
+        dataset_dicts: detectron2 dicts with unique "image_id"; read from the DatasetCatalog if None.
+
+    Returns:
+        The set that was written: XYXY boxes in continuous pixels of the original images, objectness logits as scores.
+
+    Raises:
+        ProposalSetError: the data set is empty, the model gives no proposals, or gives NaN for an image.
+    """
+    if dataset_dicts is None:
+        dataset_dicts = DatasetCatalog.get(dataset_name)
+    if not dataset_dicts:
+        raise ProposalSetError(f"data set {dataset_name} has no images: there is nothing to compute proposals of")
+    path = Path(path)
+    start = time.perf_counter()
+    loader = build_detection_test_loader(
+        dataset=dataset_dicts, mapper=DatasetMapper(cfg, is_train=False), num_workers=cfg.DATALOADER.NUM_WORKERS
+    )
+    metadata = {
+        "model": type(model).__name__,
+        "pre_nms_topk": cfg.MODEL.RPN.PRE_NMS_TOPK_TEST,
+        "nms_threshold": cfg.MODEL.RPN.NMS_THRESH,
+        "post_nms_topk": cfg.MODEL.RPN.POST_NMS_TOPK_TEST,
+    }
+    processes = comm.get_world_size()
+    parts = [path.with_name(f"{path.name}.process{rank}") for rank in range(processes)]
+    own_path = parts[comm.get_rank()] if processes > 1 else path
+    with ProposalSetWriter(own_path, dataset_name, metadata) as writer, inference_context(model), torch.no_grad():
+        _write_proposals(model, loader, writer, start)
+    if processes > 1:
+        comm.synchronize()
+        if comm.is_main_process():
+            merge_proposal_sets(parts, path, [d["image_id"] for d in dataset_dicts], metadata)
+            for part in parts:
+                shutil.rmtree(part)
+        comm.synchronize()
+    proposals = ProposalSet(path)
+    logging.getLogger(__name__).info(
+        f"Proposals of {dataset_name}: {len(proposals)} images in {time.perf_counter() - start:.1f} s, "
+        f"{proposals.num_boxes / len(proposals):.1f} boxes an image, written to {path}"
+    )
+    return proposals
+
+
+def _write_proposals(model: torch.nn.Module, loader: Any, writer: ProposalSetWriter, start: float) -> None:
+    for done, inputs in enumerate(loader, start=1):
+        for image, output in zip(inputs, model(inputs)):
+            if "proposals" not in output:
+                raise ProposalSetError(
+                    f"the model {type(model).__name__} gives {sorted(output)} instead of proposals: build it with "
+                    "MODEL.META_ARCHITECTURE FasterRCNNProposalNetwork or ProposalNetwork"
+                )
+            proposals = output["proposals"]
+            writer.add(image["image_id"], proposals.proposal_boxes.tensor, proposals.objectness_logits)
+        seconds = time.perf_counter() - start
+        if seconds >= SECONDS_BETWEEN_REPORTS:  # earlier, the time left would be a guess
+            left = datetime.timedelta(seconds=int(seconds / done * (len(loader) - done)))
+            log_every_n_seconds(
+                logging.INFO,
+                f"Proposals of {writer.dataset_name}: {done}/{len(loader)} images, "
+                f"{seconds / done:.3f} s an image, {left} left",
+                n=SECONDS_BETWEEN_REPORTS,
+                name=__name__,
+            )

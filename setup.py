@@ -1,0 +1,46 @@
+"""Installation of frcnn_alt. detectron2 is not on the list: the package index has no project of that name (README)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "frcnn_alt" / "__init__.py").read_text("utf-8"), re.M).group(1)
+
+setup(
+    name="frcnn_alt",
+    version=VERSION,
+    description="Faster R-CNN with the paper's 4-step alternating training, as a detectron2 plugin",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    packages=find_packages(include=["frcnn_alt", "frcnn_alt.*"]),  # never a top-level `tools`: detectron2 0.6 has one
+    python_requires=">=3.8",
+    install_requires=[
+        "torch",
+        "torchvision",
+        "numpy",
+        "Pillow",
+        "fvcore>=0.1.5,<0.1.6",
+        "iopath>=0.1.7,<0.1.10",
+        "pycocotools>=2.0.2",
+        "matplotlib",
+        "tabulate",
+        "tensorboard",
+        "setuptools<82",  # detectron2.model_zoo imports pkg_resources
+    ],
+    extras_require={
+        # Drawing (detectron2's Visualizer). Any OpenCV wheel will do, but only one may be installed.
+        "opencv": ["opencv-contrib-python-headless"],
+        "dev": ["pytest", "hypothesis", "ruff==0.17.5"],
+    },
+)

@@ -1,0 +1,71 @@
+"""The two-class head against a plain softmax over its 2A channels."""
+
+import frcnn_alt  # noqa: F401, I001
+import pytest
+import torch
+import torch.nn.functional as F
+
+from frcnn_alt.modeling.proposal_generator import SoftmaxRPNHead
+
+
+def plain_forward(head, feature):
+    """Class logits of shape (N, 2, A, H, W), straight from the parameters, and the deltas."""
+    hidden = F.relu(F.conv2d(feature, head.conv.weight, head.conv.bias, padding=1))
+    logits = F.conv2d(hidden, head.objectness_logits.weight, head.objectness_logits.bias)
+    deltas = F.conv2d(hidden, head.anchor_deltas.weight, head.anchor_deltas.bias)
+    return logits.view(len(feature), 2, -1, *logits.shape[-2:]), deltas
+
+
+def test_parameters_of_vgg16():
+    head = SoftmaxRPNHead(in_channels=512, num_anchors=9)
+    shapes = {name: tuple(p.shape) for name, p in head.named_parameters()}
+    assert shapes == {
+        "conv.weight": (512, 512, 3, 3),
+        "conv.bias": (512,),
+        "objectness_logits.weight": (18, 512, 1, 1),
+        "objectness_logits.bias": (18,),
+        "anchor_deltas.weight": (36, 512, 1, 1),
+        "anchor_deltas.bias": (36,),
+    }
+    # paper 3.1.1: (4 + 2) x 9 outputs of 512 inputs
+    assert head.objectness_logits.weight.numel() + head.anchor_deltas.weight.numel() == 27648
+
+
+def test_start_values():
+    torch.manual_seed(0)
+    head = SoftmaxRPNHead(in_channels=256, num_anchors=9)
+    for name, parameter in head.named_parameters():
+        if name.endswith("bias"):
+            assert (parameter == 0).all()
+        else:
+            assert parameter.std().item() == pytest.approx(0.01, rel=0.05)
+            assert abs(parameter.mean().item()) < 0.0005
+
+
+def test_sigmoid_of_the_output_is_the_softmax_probability_of_the_second_block():
+    torch.manual_seed(1)
+    head = SoftmaxRPNHead(in_channels=5, num_anchors=3)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    features = [torch.randn(2, 5, 4, 6), torch.randn(2, 5, 2, 3)]
+    logits, deltas = head(features)
+    for feature, level_logits, level_deltas in zip(features, logits, deltas):
+        class_logits, plain_deltas = plain_forward(head, feature)
+        torch.testing.assert_close(level_logits.sigmoid(), class_logits.softmax(dim=1)[:, 1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(level_deltas, plain_deltas)
+
+
+def test_cross_entropy_on_the_difference_is_the_softmax_loss_with_the_same_gradients():
+    torch.manual_seed(2)
+    head = SoftmaxRPNHead(in_channels=5, num_anchors=3)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    feature, target = torch.randn(2, 5, 4, 6), torch.randint(0, 2, (2, 3, 4, 6))
+
+    stock = F.binary_cross_entropy_with_logits(head([feature])[0][0], target.float())
+    softmax = F.cross_entropy(plain_forward(head, feature)[0], target)
+    torch.testing.assert_close(stock, softmax)
+    parameters = [head.conv.weight, head.objectness_logits.weight, head.objectness_logits.bias]
+    for ours, theirs in zip(torch.autograd.grad(stock, parameters), torch.autograd.grad(softmax, parameters)):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+        assert ours.abs().max() > 0
