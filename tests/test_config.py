@@ -1,6 +1,7 @@
 """config: detectron2's keys are untouched, every key of ours carries its reason, every yaml merges."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ def test_yaml_merges_and_survives_being_written_and_read(name, tmp_path):
     (tmp_path / "config.yaml").write_text(cfg.dump())
     again = frcnn_alt.get_cfg()
     again.merge_from_file(str(tmp_path / "config.yaml"))
-    assert again.dump() == cfg.dump()  # as text: inner tuples of stock keys come back as lists
+    # as text, because the tuples within tuples of stock keys come back as lists
+    assert json.dumps(leaf_keys(again)) == json.dumps(leaf_keys(cfg))
 
 
 @pytest.mark.parametrize("name", LEAVES)

@@ -4,6 +4,7 @@ from .load import load_dataset_dicts
 from .loader import SeededBatchSampler, build_test_loader, build_train_loader, load_training_dicts, seed_for
 from .problems import DatasetError, Problem
 from .register import register_datasets
+from .shapes import make_shapes
 from .validate import check_datasets
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "check_datasets",
     "load_dataset_dicts",
     "load_training_dicts",
+    "make_shapes",
     "register_datasets",
     "seed_for",
 ]

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from ..checkpointing import CheckpointError, SafeCheckpointer, read_checkpoint, write_checkpoint
 from ..data import seed_for
-from ..modeling.classifier import BackboneClassifier, initialize_from_scratch
+from ..modeling.classifier import BackboneClassifier
 from .defaults import ConfigError
 from .pretrain_data import ClassificationData, open_classification_data, pretraining_hash
 
@@ -230,7 +230,6 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
     started = time.perf_counter()
     torch.manual_seed(seed_for(seed))
     model = BackboneClassifier(cfg, num_classes=len(data.classes))
-    initialize_from_scratch(model)
     model.to(cfg.MODEL.DEVICE)
     trainer = PretrainTrainer(cfg, model, data, seed, config_hash, folder)
     start_iter = trainer.resume() if resume else 0

@@ -1,1 +1,19 @@
-"""."""
+"""Measuring: average precision by class, recall of proposals, and the detections themselves in a file."""
+
+from .build import build_evaluator
+from .coco import PerClassCOCOEvaluator
+from .detections import DetectionsWriter
+from .proposals import ProposalRecallEvaluator
+from .recall import matched_overlaps, proposal_recall
+from .voc import VOCDetectionEvaluator, voc_average_precision
+
+__all__ = [
+    "DetectionsWriter",
+    "PerClassCOCOEvaluator",
+    "ProposalRecallEvaluator",
+    "VOCDetectionEvaluator",
+    "build_evaluator",
+    "matched_overlaps",
+    "proposal_recall",
+    "voc_average_precision",
+]

@@ -5,7 +5,7 @@ The whole image is one region, so fc6 learns from what the detector's own pooler
 Shapes: N images of (3, S, S) pixels; K classes; fc7 gives D features.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -15,9 +15,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["BackboneClassifier", "initialize_from_scratch"]
-
-_PIXEL_SPREAD = 58.0  # standard deviation of natural images' pixels, in 0 to 255
+__all__ = ["BackboneClassifier"]
 
 
 class BackboneClassifier(nn.Module):
@@ -105,28 +103,3 @@ class BackboneClassifier(nn.Module):
             for prefix, part in parts.items()
             for name, tensor in part.state_dict().items()
         }
-
-
-def initialize_from_scratch(classifier: BackboneClassifier, generator: Optional[torch.Generator] = None) -> None:
-    """Draw new weights with which training from nothing starts well, without batch normalisation.
-
-    He initialisation keeps the spread of activations from layer to layer (the originals' N(0, 0.01) loses VGG-16's
-    signal). Pixels, however, come with a spread of about 58 (PIXEL_STD is 1), which logits must not have: each layer
-    after the first takes its equal part in bringing it down to 1. Done in the first layer alone, that would make its
-    weights so small that one step of SGD at the common learning rate overturns them.
-
-    Args:
-        classifier: changed in place.
-        generator: what the weights are drawn from; None is torch's global one.
-    """
-    layers = [m for part in (classifier.backbone, classifier.box_head) for m in part.modules()]
-    layers = [layer for layer in layers if isinstance(layer, (nn.Conv2d, nn.Linear))]
-    spread = _PIXEL_SPREAD / float(classifier.pixel_std.mean())
-    damping = spread ** (-1 / max(len(layers) - 1, 1))
-    for index, layer in enumerate(layers):
-        fan_in = layer.weight[0].numel()
-        std = (2 / fan_in) ** 0.5 * (damping if index > 0 else 1.0)
-        with torch.no_grad():
-            layer.weight.normal_(0, std, generator=generator)
-            if layer.bias is not None:
-                layer.bias.zero_()

@@ -82,14 +82,14 @@ def test_image_depends_on_seed_and_number_alone(made, tmp_path):
 
 
 def test_box_is_that_of_the_painted_pixels():
-    """Draw single objects on black: the painted pixels fill the box to its edges, and nothing lies outside."""
+    """Single objects: painted pixels reach the edges of the box (thin tips up to 2 pixels short), and none beyond."""
     rng = np.random.default_rng(0)
     for _ in range(40):
         box, cover = shapes._draw_object(rng, 224, 168)
-        rows, columns = np.nonzero(cover.max(axis=1) > 0)[0], np.nonzero(cover.max(axis=0) > 0)[0]
-        found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        assert np.abs(np.subtract(found, box[1:])).max() <= 1, box.name
-        assert box.x1 <= found[0] and box.y1 <= found[1] and found[2] <= box.x2 and found[3] <= box.y2
+        painted = cover > 0.2
+        rows, columns = np.nonzero(painted.any(axis=1))[0], np.nonzero(painted.any(axis=0))[0]
+        short = np.array([columns[0], rows[0], -columns[-1] - 1, -rows[-1] - 1]) - (box.x1, box.y1, -box.x2, -box.y2)
+        assert short.min() >= 0 and short.max() <= 2, (box, short)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,12 @@ class FasterRCNNRPN(RPN):
             training=self.training,
         )
 
+    def new_box_statistics(self) -> Optional[BoxRegressionStatistics]:
+        """Return an empty accumulator for `update_box_statistics`; None if the network works on raw targets."""
+        if not isinstance(self.box2box_transform, NormalizedBox2BoxTransform):
+            return None
+        return self.box2box_transform.new_statistics()
+
     @torch.no_grad()
     def update_box_statistics(
         self,
@@ -210,13 +216,13 @@ class FasterRCNNRPN(RPN):
         Nothing is sampled and no network runs: the anchors depend on sizes only.
 
         Args:
-            statistics: takes the pairs; `statistics.finish()` gives what `set_box_statistics` wants.
+            statistics: of `new_box_statistics`, changed; its `finish()` gives what `set_box_statistics` wants.
             gt_instances: as in `label_and_sample_anchors`, each as large as the network will see it in training.
             feature_sizes: (Hi, Wi) of L levels, for all these images. By default each level has ceil(side / stride)
                 cells, which covers the image; more cells (ZF's map has one more for most sizes) add no anchors that lie
                 inside the image, hence no positive one.
         """
-        device = next(self.rpn_head.parameters()).device
+        device = self.rpn_head.anchor_deltas.weight.device
         for instances in gt_instances:
             height, width = instances.image_size
             sizes = feature_sizes or [(-(-height // s), -(-width // s)) for s in self.anchor_generator.strides]

@@ -39,9 +39,7 @@ def numpy_iou(a, b):
 def originals_rule(anchors, gt, image_size):
     """One anchor after the other, as SPEC 4.2 lists the rules."""
     height, width = image_size
-    inside = [
-        i for i, a in enumerate(anchors) if a[0] >= 0 and a[1] >= 0 and a[2] <= width and a[3] <= height
-    ]
+    inside = [i for i, a in enumerate(anchors) if a[0] >= 0 and a[1] >= 0 and a[2] <= width and a[3] <= height]
     iou = {(i, g): numpy_iou(anchors[i], box) for i in inside for g, box in enumerate(gt)}
     labels, matched = np.full(len(anchors), -1), {}
     for i in inside:
@@ -71,7 +69,10 @@ def assert_same_as_the_rule(anchors, gt, image_size):
 
 
 def boxes_in(height, width):
-    x, y = st.tuples(st.integers(0, width), st.integers(0, width)), st.tuples(st.integers(0, height), st.integers(0, height))
+    x, y = (
+        st.tuples(st.integers(0, width), st.integers(0, width)),
+        st.tuples(st.integers(0, height), st.integers(0, height)),
+    )
     box = st.tuples(x, y).map(lambda b: [min(b[0]), min(b[1]), max(b[0]) + 1, max(b[1]) + 1])
     return st.lists(box.map(lambda b: [b[0], b[1], min(b[2], width), min(b[3], height)]), max_size=5)
 
@@ -121,7 +122,9 @@ def test_an_object_whose_best_anchor_crosses_the_boundary_gets_the_best_inside_o
 
 
 def test_anchors_flush_with_every_edge_are_inside():
-    boxes = Boxes(torch.tensor([[0, 0, 10, 10], [90, 70, 100, 80], [90, 70, 100.5, 80], [90, 70, 100, 80.5], [-1, 0, 5, 5]]))
+    boxes = Boxes(
+        torch.tensor([[0, 0, 10, 10], [90, 70, 100, 80], [90, 70, 100.5, 80], [90, 70, 100, 80.5], [-1, 0, 5, 5]])
+    )
     assert inside_image(boxes, (80, 100)).tolist() == [True, True, False, False, False]
     assert inside_image(boxes, (80, 100), tolerance=1).tolist() == [True] * 5
 

@@ -10,7 +10,6 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 
 import frcnn_alt
-from frcnn_alt.modeling.box_regression import BoxRegressionStatistics
 from frcnn_alt.modeling.proposal_generator import FasterRCNNRPN, match_anchors
 
 CHANNELS = 4
@@ -233,7 +232,8 @@ def test_statistics_do_not_depend_on_cells_beyond_the_image(image_size):
 
 
 def test_measured_statistics_normalise_the_targets_and_their_mirror_images():
-    rpn, statistics, recorder = make_rpn(), BoxRegressionStatistics(num_classes=1), Recorder()
+    rpn, recorder = make_rpn(), Recorder()
+    statistics = rpn.new_box_statistics()
     rpn.update_box_statistics(statistics, IMAGES)
     rpn.update_box_statistics(recorder, IMAGES)
     rpn.set_box_statistics(*statistics.finish())
@@ -263,6 +263,7 @@ def test_proposals_are_decoded_with_the_statistics():
 def test_raw_targets_have_no_statistics():
     rpn = make_rpn("MODEL.RPN.BBOX_REG_STATISTICS", "none")
     assert not any("box2box" in name for name in rpn.state_dict())
+    assert rpn.new_box_statistics() is None
     with pytest.raises(ValueError, match="BBOX_REG_STATISTICS"):
         rpn.set_box_statistics(torch.zeros(1, 4), torch.ones(1, 4))
 

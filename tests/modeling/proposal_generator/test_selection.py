@@ -108,7 +108,11 @@ def test_no_survivor_gives_empty_proposals():
 def test_one_image_without_survivors_does_not_disturb_the_next():
     boxes = torch.tensor([[[0.0, 0, 3, 3], [5, 5, 9, 9]], [[0.0, 0, 30, 30], [50, 50, 90, 90]]])
     empty, full = select_proposals(
-        [boxes], [torch.tensor([[1.0, 2.0], [1.0, 2.0]])], [(100, 100), (80, 100)], [(1.0, 1.0)] * 2, training=True,
+        [boxes],
+        [torch.tensor([[1.0, 2.0], [1.0, 2.0]])],
+        [(100, 100), (80, 100)],
+        [(1.0, 1.0)] * 2,
+        training=True,
         **LIMITS,
     )
     assert len(empty) == 0

@@ -1,0 +1,236 @@
+"""Reading a run folder: the manifest, the results and the curves that training wrote, as plain data.
+
+A run may be unfinished: what is not there yet is empty. Nothing here needs a model or a GPU, and nothing is unpickled.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import yaml
+
+__all__ = ["Curve", "ReportError", "Run", "StepRecord", "read_run", "read_scalars"]
+
+Curve = Tuple[List[int], List[float]]  # iterations of a step, and the values there
+
+_MANIFEST, _RESULTS, _METRICS = "manifest.json", "results.json", "metrics.json"
+
+
+class ReportError(ValueError):
+    """A folder that is not a run's, or a file in it that is damaged; the message names it."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of a run.
+
+    Attributes:
+        number: 1 for the first.
+        name: also its folder's name, such as "step1_rpn".
+        kind: "rpn" or "fast_rcnn".
+        state: "pending", "running" or "finished".
+        started_from: component -> where its initial weights come from.
+        trained, frozen: components.
+        parameters: numbers of parameters under "trained" and "frozen"; empty if not known yet.
+        ims_per_batch, max_iter, base_lr, gamma: solver values; `gamma` multiplies the rate at each of `lr_steps`.
+        lr_steps: iterations at which the learning rate drops.
+        proposals_in: the step whose proposals it trained on.
+        seconds: its duration, once finished.
+        recall: data set -> {"recall50@300": percent, ...} of its proposals (rpn steps).
+        scalars: name -> curve.
+    """
+
+    number: int
+    name: str
+    kind: str
+    state: str
+    started_from: Dict[str, str]
+    trained: List[str]
+    frozen: List[str]
+    parameters: Dict[str, int]
+    ims_per_batch: int
+    max_iter: int
+    base_lr: float
+    gamma: float
+    lr_steps: List[int]
+    proposals_in: Optional[str] = None
+    seconds: Optional[float] = None
+    recall: Dict[str, Dict[str, float]] = field(default_factory=dict)
+    scalars: Dict[str, Curve] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What people call it: "Step 1: region proposal network"."""
+        network = {"rpn": "region proposal network", "fast_rcnn": "Fast R-CNN"}.get(self.kind, self.kind)
+        return f"Step {self.number}: {network}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Attributes:
+        path: the folder.
+        name: of the run.
+        manifest: the whole content of manifest.json.
+        steps: in the order they run.
+        test_datasets: the names in DATASETS.TEST.
+        box_results: data set -> {"AP", "AP50", "AP75", "AP50-<class>" ...} in percent; empty before the evaluation.
+        seconds: durations by step, "evaluation" and "total"; of an unfinished run those of its finished steps.
+        detections: data set -> its detections.jsonl.
+    """
+
+    path: str
+    name: str
+    manifest: Dict[str, Any]
+    steps: List[StepRecord]
+    test_datasets: List[str]
+    box_results: Dict[str, Dict[str, float]]
+    seconds: Dict[str, float]
+    detections: Dict[str, str]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step is finished and the results are written."""
+        return all(step.state == "finished" for step in self.steps) and "total" in self.seconds
+
+
+def read_run(run_dir: str) -> Run:
+    """Read a run folder, finished or not.
+
+    Raises:
+        ReportError: it is not a run folder, or one of its files is damaged.
+    """
+    manifest = _read_json(run_dir, _MANIFEST)
+    if manifest is None:
+        raise ReportError(f"{run_dir} is not a run folder: it has no {_MANIFEST}, which tools/train_net.py writes there.")
+    if not isinstance(manifest.get("steps"), list):
+        raise ReportError(f"{os.path.join(run_dir, _MANIFEST)} has no list of steps; is it of another program?")
+    results = _read_json(run_dir, _RESULTS) or {}
+    recall = results.get("proposals") or {}
+    try:
+        steps = [
+            _read_step(run_dir, number, entry, recall.get(entry["name"]))
+            for number, entry in enumerate(manifest["steps"], start=1)
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ReportError(f"{os.path.join(run_dir, _MANIFEST)}: a step's entry lacks or garbles {error}.") from error
+    seconds = results.get("seconds") or {step.name: step.seconds for step in steps if step.seconds is not None}
+    detections = _find_detections(run_dir)
+    test_datasets = _read_test_datasets(run_dir, [step.name for step in steps]) or list(detections)
+    return Run(
+        path=run_dir,
+        name=manifest.get("name") or os.path.basename(os.path.abspath(run_dir)),
+        manifest=manifest,
+        steps=steps,
+        test_datasets=test_datasets,
+        box_results=_box_results(results, test_datasets),
+        seconds=seconds,
+        detections=detections,
+    )
+
+
+def read_scalars(path: str) -> Dict[str, Curve]:
+    """Read the curves of a metrics.json (detectron2's: one JSON object a line), by ascending iteration.
+
+    A run that was cut and resumed repeats iterations: the later line counts, and what an abandoned training had logged
+    beyond the point it was resumed from is dropped. A half-written line is skipped.
+
+    Args:
+        path: the file; a missing one has no curves.
+    """
+    values: Dict[int, Dict[str, float]] = {}
+    last = -1
+    for record in _json_lines(path):
+        iteration = record.pop("iteration", None)
+        if not isinstance(iteration, int):
+            continue
+        # Only lines of the training loop tell where it stands; detectron2 may log single values a little late.
+        if "total_loss" in record:
+            if iteration <= last:
+                values = {i: scalars for i, scalars in values.items() if i < iteration}
+            last = iteration
+        values.setdefault(iteration, {}).update({k: v for k, v in record.items() if isinstance(v, (int, float))})
+    curves: Dict[str, Curve] = {}
+    for iteration in sorted(values):
+        for name, value in values[iteration].items():
+            iterations, ordinates = curves.setdefault(name, ([], []))
+            iterations.append(iteration)
+            ordinates.append(float(value))
+    return curves
+
+
+def _json_lines(path: str) -> Iterator[Dict[str, Any]]:
+    if not os.path.isfile(path):
+        return
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def _read_json(run_dir: str, name: str) -> Optional[Dict[str, Any]]:
+    path = os.path.join(run_dir, name)
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+    except ValueError as error:
+        raise ReportError(f"{path} is damaged: {error}") from error
+    if not isinstance(data, dict):
+        raise ReportError(f"{path} is damaged: it holds no JSON object")
+    return data
+
+
+def _read_step(run_dir: str, number: int, entry: Dict[str, Any], recall: Optional[Dict[str, Any]]) -> StepRecord:
+    return StepRecord(
+        number=number,
+        name=entry["name"],
+        kind=entry["kind"],
+        state=entry["state"],
+        started_from=dict(entry["started_from"]),
+        trained=list(entry["trained"]),
+        frozen=list(entry["frozen"]),
+        parameters=dict(entry.get("parameters") or {}),
+        ims_per_batch=entry["ims_per_batch"],
+        max_iter=entry["max_iter"],
+        base_lr=entry["base_lr"],
+        gamma=entry.get("gamma", 0.1),
+        lr_steps=list(entry["lr_steps"]),
+        proposals_in=entry.get("proposals_in"),
+        seconds=entry.get("seconds"),
+        recall=recall or entry.get("recall") or {},
+        scalars=read_scalars(os.path.join(run_dir, entry["name"], _METRICS)),
+    )
+
+
+def _find_detections(run_dir: str) -> Dict[str, str]:
+    root = os.path.join(run_dir, "inference")
+    names = sorted(os.listdir(root)) if os.path.isdir(root) else []
+    files = {name: os.path.join(root, name, "detections.jsonl") for name in names}
+    return {name: path for name, path in files.items() if os.path.isfile(path)}
+
+
+def _read_test_datasets(run_dir: str, step_names: List[str]) -> List[str]:
+    for folder in ["", *step_names]:
+        path = os.path.join(run_dir, folder, "config.yaml")
+        if os.path.isfile(path):
+            try:
+                with open(path, encoding="utf-8") as file:
+                    return list(yaml.safe_load(file)["DATASETS"]["TEST"])
+            except (yaml.YAMLError, KeyError, TypeError):
+                continue  # still being written, or somebody's own file
+    return []
+
+
+def _box_results(results: Dict[str, Any], test_datasets: List[str]) -> Dict[str, Dict[str, float]]:
+    """By data set; detectron2 leaves the data set's name out where there is only one."""
+    if "bbox" in results:
+        return {test_datasets[0] if test_datasets else "test": results["bbox"]}
+    return {name: results[name]["bbox"] for name in test_datasets if "bbox" in (results.get(name) or {})}

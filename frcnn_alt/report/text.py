@@ -1,0 +1,29 @@
+"""How the report writes numbers, the same in its tables, plots and pages."""
+
+import math
+from typing import Dict, List, Optional, Tuple
+
+__all__ = ["average_precision_by_class", "duration", "percent"]
+
+_CLASS_PREFIX = "AP50-"
+
+
+def duration(seconds: Optional[float]) -> str:
+    """Return "7 s", "3 min 05 s" or "2 h 07 min"; "-" for None."""
+    if seconds is None:
+        return "-"
+    whole = int(round(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def percent(value: Optional[float]) -> str:
+    """Return a percentage with one decimal and no sign; "-" for None and NaN."""
+    return "-" if value is None or math.isnan(value) else f"{value:.1f}"
+
+
+def average_precision_by_class(box_results: Dict[str, float]) -> List[Tuple[str, float]]:
+    """Return (class name, AP50 in percent) in the order of the classes."""
+    return [(key[len(_CLASS_PREFIX) :], value) for key, value in box_results.items() if key.startswith(_CLASS_PREFIX)]

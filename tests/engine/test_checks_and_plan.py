@@ -1,0 +1,119 @@
+"""What is found before an hour is spent: keys that contradict each other, missing files, wrong shapes."""
+
+import pytest
+import torch
+
+from frcnn_alt import get_cfg
+from frcnn_alt.data.shapes import make_shapes
+from frcnn_alt.engine import AlternatingTrainer, ConfigError, check_config, default_argument_parser, main, setup_cfg
+
+import os
+
+CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "configs")
+
+
+def _config(name="Base-RCNN-ZF.yaml", **values):
+    cfg = get_cfg()
+    cfg.merge_from_file(os.path.join(CONFIGS, name))
+    cfg.DATASETS.TRAIN = ("some",)
+    for key, value in values.items():
+        cfg.merge_from_list([key.replace("__", "."), value])
+    return cfg
+
+
+def test_base_configs_have_no_contradictions():
+    for name in ("Base-RCNN-ZF.yaml", "Base-RCNN-VGG16.yaml"):
+        assert check_config(_config(name)) == []
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("TRAINER", "AlternateTrainer"),
+        ("SCHEDULE.NAME", "five_step"),
+        ("MODEL.BACKBONE.NAME", "build_vgg19_backbone"),
+        ("MODEL.RPN.HEAD_NAME", "SoftRPNHead"),
+        ("MODEL.RPN.BBOX_REG_NORMALIZER", "cells"),
+        ("MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS", "measured"),
+        ("SCHEDULE.STEP4_BOX_PREDICTOR", "step1"),
+        ("MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIAlignV2"),
+        ("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True),
+        ("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", (10.0, 10.0, 5.0, 5.0)),
+        ("SCHEDULE.STEP2.MAX_ITER", 0),
+        ("SCHEDULE.STEP3.BASE_LR", 0.0),
+        ("SCHEDULE.STEP4.OPTS", ["SOLVER.MAX_ITERS", 3]),
+        ("SCHEDULE.STEP1.OPTS", ["SOLVER.MAX_ITER"]),
+        ("MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"),
+        ("MODEL.WEIGHTS", "nowhere/zf.pth"),
+        ("DATASETS.TRAIN", ()),
+    ],
+)
+def test_each_contradiction_is_named_with_its_key(key, value):
+    cfg = _config()
+    cfg.merge_from_list([key, value])
+    problems = check_config(cfg)
+    assert len(problems) == 1 and key in problems[0], problems
+
+
+def _args(*words):
+    return default_argument_parser().parse_args(list(words))
+
+
+def test_typo_in_a_key_proposes_the_right_one():
+    with pytest.raises(ConfigError, match="Did you mean SOLVER.BASE_LR"):
+        setup_cfg(_args("--config-file", os.path.join(CONFIGS, "zf_4step.yaml"), "SOLVER.BASE_LRR", "0.1"))
+
+
+def test_typo_in_a_yaml_names_the_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("MODEL: {BACKBONES: {NAME: x}}\n")
+    with pytest.raises(ConfigError, match="mine.yaml.*MODEL.BACKBONES"):
+        setup_cfg(_args("--config-file", str(path)))
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--config-file", "configs/nowhere.yaml"], "configs/nowhere.yaml"),
+        (["SOLVER.BASE_LR"], "pairs"),
+        (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER|Type mismatch"),
+        (["DATASETS.VOC_LAYOUT.ROOT", "/nowhere/at/all"], "DATASETS.VOC_LAYOUT.ROOT"),
+    ],
+)
+def test_wrong_command_lines_are_one_clear_error(words, message):
+    with pytest.raises(ValueError, match=message):
+        setup_cfg(_args(*words))
+
+
+def test_yaml_that_does_not_parse(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("MODEL: [\n")
+    with pytest.raises(ConfigError, match="broken.yaml"):
+        setup_cfg(_args("--config-file", str(path)))
+
+
+def test_output_dir_is_named_after_the_config():
+    cfg = setup_cfg(_args("--config-file", os.path.join(CONFIGS, "zf_4step.yaml")))
+    assert cfg.OUTPUT_DIR == os.path.join("output", "zf_4step")
+    assert setup_cfg(_args("--config-file", os.path.join(CONFIGS, "zf_4step.yaml"), "OUTPUT_DIR", "x")).OUTPUT_DIR == "x"
+
+
+@pytest.mark.parametrize("name, backbone", [("vgg16_4step", 14714688), ("zf_4step", 3726464)])
+def test_front_doors_plan_the_papers_values_and_name_what_is_missing(name, backbone, capsys):
+    """Parameter counts by hand: VGG-16's 13 convolutions 14714688, ZF's five 3726464."""
+    assert main(_args("--config-file", os.path.join(CONFIGS, f"{name}.yaml"), "--dry-run")) == 1
+    printed = capsys.readouterr().out
+    assert "80000 x 1" in printed and "40000 x 2" in printed and "0.0001 from 60000" in printed
+    assert f"{backbone:,}" in printed  # frozen in steps 3 and 4
+    assert "imagenet.pth does not exist" in printed and "PASCAL VOC 2007" in printed
+
+
+def test_weights_of_another_architecture_are_found_by_the_plan(tmp_path):
+    root = str(tmp_path / "shapes")
+    make_shapes(root, seed=0, num_trainval=2, num_test=1, size=(64, 48))
+    weights = str(tmp_path / "w.pth")
+    torch.save({"model": {"backbone.conv1.weight": torch.zeros(96, 3, 11, 11)}}, weights)
+    opts = ["DATASETS.VOC_LAYOUT.ROOT", root, "MODEL.WEIGHTS", weights]
+    cfg = setup_cfg(_args("--config-file", os.path.join(CONFIGS, "zf_4step.yaml"), *opts))
+    problems = AlternatingTrainer(cfg).plan().problems
+    assert any("backbone.conv1.weight" in p and "(96, 3, 11, 11)" in p and "(96, 3, 7, 7)" in p for p in problems)
