@@ -66,13 +66,14 @@ $(STAMP)-package: $(STAMP)-detectron2 setup.py
 	@touch $@
 	@echo "venv: complete; activate it with: source $(VENV)/bin/activate"
 
+# --resume begins anew where there is nothing to go on with, so an interrupted demo is taken up by the same command.
 demo: venv
 	@echo "demo 1/3: generating the images (seconds)"
 	@$(VENV_PYTHON) -m frcnn_alt.data.shapes --output datasets/shapes --seed 0
-	@echo "demo 2/3: pre-training ZF-net on crops, in place of ImageNet (about 3 minutes on 2 cores)"
-	@$(VENV_PYTHON) tools/pretrain_backbone.py --config-file $(DEMO_CONFIG)
-	@echo "demo 3/3: the four steps, evaluation, report (about 6 minutes on 2 cores)"
-	@$(VENV_PYTHON) tools/train_net.py --config-file $(DEMO_CONFIG)
+	@echo "demo 2/3: pre-training ZF-net on crops of them, in place of ImageNet (minutes)"
+	@$(VENV_PYTHON) tools/pretrain_backbone.py --config-file $(DEMO_CONFIG) --resume
+	@echo "demo 3/3: the four steps, the evaluation, the report (minutes)"
+	@$(VENV_PYTHON) tools/train_net.py --config-file $(DEMO_CONFIG) --resume
 
 test: venv
 	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)

@@ -28,15 +28,15 @@ setup(
     install_requires=[
         "torch",
         "torchvision",
+        "fvcore>=0.1.5",
+        "matplotlib",
         "numpy",
         "Pillow",
-        "fvcore>=0.1.5,<0.1.6",
-        "iopath>=0.1.7,<0.1.10",
         "pycocotools>=2.0.2",
-        "matplotlib",
+        "PyYAML",
         "tabulate",
         "tensorboard",
-        "setuptools<82",  # detectron2.model_zoo imports pkg_resources
+        "tqdm",
     ],
     extras_require={
         # Drawing (detectron2's Visualizer). Any OpenCV wheel will do, but only one may be installed.

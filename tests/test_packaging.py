@@ -17,7 +17,7 @@ import frcnn_alt
 ROOT = Path(__file__).resolve().parents[1]
 
 # Where the name to import is not the name to install.
-DISTRIBUTIONS = {"PIL": "Pillow", "cv2": "opencv-contrib-python-headless", "pkg_resources": "setuptools"}
+DISTRIBUTIONS = {"PIL": "Pillow", "cv2": "opencv-contrib-python-headless", "yaml": "PyYAML"}
 
 
 @pytest.fixture(scope="module")

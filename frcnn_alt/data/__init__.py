@@ -1,10 +1,12 @@
-"""Data sets: from config keys to detectron2 dictionaries, what is malformed in them, loaders, the demo's shapes."""
+"""Data sets: from config keys to detectron2 dictionaries, what is malformed in them, loaders, the demo's shapes.
+
+``shapes`` is not imported here, because it is also run by ``python -m frcnn_alt.data.shapes``.
+"""
 
 from .load import load_dataset_dicts
 from .loader import SeededBatchSampler, build_test_loader, build_train_loader, load_training_dicts, seed_for
 from .problems import DatasetError, Problem
 from .register import register_datasets
-from .shapes import make_shapes
 from .validate import check_datasets
 
 __all__ = [
@@ -16,7 +18,6 @@ __all__ = [
     "check_datasets",
     "load_dataset_dicts",
     "load_training_dicts",
-    "make_shapes",
     "register_datasets",
     "seed_for",
 ]

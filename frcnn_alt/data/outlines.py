@@ -97,9 +97,15 @@ def outline_box(outline: Outline) -> Tuple[float, float, float, float]:
 
 def fill(outline: Outline, height: int, width: int) -> np.ndarray:
     """Return the (height, width) float32 coverage in [0, 1] of an outline given in pixels of that image."""
-    canvas = Image.new("L", (width * _SUPERSAMPLING, height * _SUPERSAMPLING), 0)
+    cover = np.zeros((height, width), np.float32)
+    x1, y1, x2, y2 = outline_box(outline)
+    left, top = max(int(x1) - 1, 0), max(int(y1) - 1, 0)  # one pixel to spare for the edge
+    right, bottom = min(int(x2) + 2, width), min(int(y2) + 2, height)
+    canvas = Image.new("L", ((right - left) * _SUPERSAMPLING, (bottom - top) * _SUPERSAMPLING), 0)
     draw = ImageDraw.Draw(canvas)
     for index, ring in enumerate(outline):
-        # PIL's integer coordinates are sub-pixel centres, half a sub-pixel into the continuous frame
-        draw.polygon([tuple(p) for p in (ring * _SUPERSAMPLING - 0.5).tolist()], fill=255 if index == 0 else 0)
-    return np.asarray(canvas.reduce(_SUPERSAMPLING), dtype=np.float32) / 255.0
+        # PIL's coordinates are those of sub-pixel centres, half a sub-pixel into the continuous frame
+        corners = (ring - (left, top)) * _SUPERSAMPLING - 0.5
+        draw.polygon([tuple(corner) for corner in corners.tolist()], fill=255 if index == 0 else 0)
+    cover[top:bottom, left:right] = np.asarray(canvas.reduce(_SUPERSAMPLING), dtype=np.float32) / 255.0
+    return cover

@@ -26,6 +26,11 @@ __all__ = ["CLASSES", "make_shapes", "render_scene"]
 CLASSES: Tuple[str, ...] = tuple(sorted(CLASS_OUTLINES))
 SIZE_RANGE = (1 / 6, 2 / 3)  # square root of the box area, as a share of the image's shorter side
 MAX_OBJECTS = 5
+MAX_TURN = np.pi  # radians, either way
+BG_SWING=None
+FG=(0,1)
+CLUTTER=(2,7)
+NOISE=10
 
 _VERSION = 1  # of the pictures; part of shapes.json, so raise it when the same seed gives other bytes
 _PARAMETERS_FILE = "shapes.json"
@@ -46,7 +51,7 @@ class LabelledBox(NamedTuple):
 
 def _random_outline(rng: np.random.Generator, outline: Outline, size: float, width: int, height: int) -> Outline:
     """Turn, stretch and scale an outline to `size` (square root of its box's area) and put it inside the image."""
-    unit = place(outline, angle=rng.uniform(0, 2 * np.pi), stretch=rng.uniform(0.8, 1.25))
+    unit = place(outline, angle=rng.uniform(-MAX_TURN, MAX_TURN), stretch=rng.uniform(0.8, 1.25))
     x1, y1, x2, y2 = outline_box(unit)
     size = min(size, (width - 2) / (x2 - x1), (height - 2) / (y2 - y1))
     offset = rng.uniform(1, (width - 1 - size * (x2 - x1), height - 1 - size * (y2 - y1)))
@@ -96,11 +101,15 @@ def render_scene(rng: np.random.Generator, width: int, height: int) -> Tuple[np.
     Returns:
         the image, (height, width, 3) uint8 RGB, and its 1 to 5 labelled boxes from the hindmost to the foremost.
     """
-    image = tint(random_texture(rng, height, width), random_colour(rng), random_colour(rng))
-    if rng.random() < 0.5:  # a second layer, so that grounds are more than one regular pattern
+    if BG_SWING is None:
+        image = tint(random_texture(rng, height, width), random_colour(rng), random_colour(rng))
+    else:
+        c=random_colour(rng); sw=rng.uniform(-1,1,3)*BG_SWING
+        image = tint(random_texture(rng, height, width), c-sw, c+sw)
+    if BG_SWING is None and rng.random() < 0.5:  # a second layer, so that grounds are more than one regular pattern
         layer = tint(random_texture(rng, height, width), random_colour(rng), random_colour(rng))
         image += 0.45 * random_texture(rng, height, width)[..., None] * (layer - image)
-    _paint_clutter(rng, image, count=int(rng.integers(2, 7)))
+    _paint_clutter(rng, image, count=int(rng.integers(*CLUTTER)))
 
     boxes: List[LabelledBox] = []
     covers: List[np.ndarray] = []
@@ -114,12 +123,12 @@ def render_scene(rng: np.random.Generator, width: int, height: int) -> Tuple[np.
         hides_too_much = any(seen.sum() < _MIN_VISIBLE * whole.sum() for seen, whole in zip(left, covers))
         if hides_too_much or any(_iou(box, other) > _MAX_IOU for other in boxes):
             continue
-        _paint(rng, image, cover, texture_strength=rng.uniform(0, 1))
+        _paint(rng, image, cover, texture_strength=rng.uniform(*FG))
         boxes.append(box)
         covers.append(cover)
         visible = left + [cover]
 
-    image += rng.normal(0, rng.uniform(0, 10), image.shape)
+    image += rng.normal(0, rng.uniform(0, NOISE), image.shape)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8), boxes
 
 

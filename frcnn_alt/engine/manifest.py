@@ -6,6 +6,7 @@ Format: one JSON object; see `Manifest.new` for the run's keys and ``plan.py`` f
 
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -30,10 +31,19 @@ _WITHOUT_EFFECT = (
 )
 
 
+def _without_nan(data: Any) -> Any:
+    """NaN (the AP of a class without objects) is no JSON: null takes its place."""
+    if isinstance(data, dict):
+        return {key: _without_nan(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_without_nan(value) for value in data]
+    return None if isinstance(data, float) and math.isnan(data) else data
+
+
 def write_json(data: Any, path: str) -> None:
-    """Write `data` beside `path` and rename it into place."""
+    """Write `data` beside `path` and rename it into place; NaN becomes null."""
     with open(f"{path}.partial", "w") as file:
-        json.dump(data, file, indent=2)
+        json.dump(_without_nan(data), file, indent=2, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

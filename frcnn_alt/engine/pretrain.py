@@ -78,7 +78,13 @@ class PretrainTrainer(SimpleTrainer):
     """
 
     def __init__(
-        self, cfg: CfgNode, model: BackboneClassifier, data: ClassificationData, seed: int, config_hash: str, folder: str
+        self,
+        cfg: CfgNode,
+        model: BackboneClassifier,
+        data: ClassificationData,
+        seed: int,
+        config_hash: str,
+        folder: str,
     ):
         world_size = comm.get_world_size()
         self.batch_size = cfg.PRETRAIN.BATCH_SIZE

@@ -48,7 +48,7 @@ class AlternatingTrainer(Evaluates):
         self.output_dir = cfg.OUTPUT_DIR
 
     def plan(self) -> Plan:
-        """Plan the run and check all of it: keys, data sets, files, shapes. Nothing is written."""
+        """Plan the run and check all of it: keys, data sets, files, shapes. Only a list of malformed data is written."""
         problems = check_config(self.cfg)
         try:
             check_datasets(self.cfg)

@@ -146,12 +146,11 @@ class BoxRegressionStatistics:
         """
         if len(src_boxes) == 0:
             return
+        for boxes in (src_boxes, gt_boxes):
+            bad = ~(boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+            if bad.any():
+                raise ValueError(f"a box has no area, so there is no regression target: {boxes[bad][0].tolist()}")
         deltas = self._transform.get_deltas(src_boxes.double(), gt_boxes.double()).cpu()
-        if not torch.isfinite(deltas).all():
-            row = int((~torch.isfinite(deltas)).any(dim=1).nonzero()[0])
-            raise ValueError(
-                f"no regression target from {src_boxes[row].tolist()} to {gt_boxes[row].tolist()}: a box has no area"
-            )
         if self.num_classes == 1:
             rows = torch.zeros(len(deltas), dtype=torch.int64)
         elif classes is None:

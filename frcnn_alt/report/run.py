@@ -104,7 +104,9 @@ def read_run(run_dir: str) -> Run:
     """
     manifest = _read_json(run_dir, _MANIFEST)
     if manifest is None:
-        raise ReportError(f"{run_dir} is not a run folder: it has no {_MANIFEST}, which tools/train_net.py writes there.")
+        raise ReportError(
+            f"{run_dir} is not a run folder: it has no {_MANIFEST}, which tools/train_net.py writes there."
+        )
     if not isinstance(manifest.get("steps"), list):
         raise ReportError(f"{os.path.join(run_dir, _MANIFEST)} has no list of steps; is it of another program?")
     results = _read_json(run_dir, _RESULTS) or {}

@@ -70,9 +70,7 @@ def _average_precision(run: Run, dataset: str) -> str:
     results = run.box_results[dataset]
     rows = [[name, percent(value)] for name, value in average_precision_by_class(results)]
     rows.append(["mean", percent(results.get("AP50"))])
-    table = tabulate(
-        rows, ["class", "AP50"], tablefmt="simple", disable_numparse=True, colalign=("left", "right")
-    )
+    table = tabulate(rows, ["class", "AP50"], tablefmt="simple", disable_numparse=True, colalign=("left", "right"))
     return f"Detections of the final network on {dataset}, %\n\n{table}"
 
 

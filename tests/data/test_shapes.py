@@ -86,7 +86,7 @@ def test_box_is_that_of_the_painted_pixels():
     rng = np.random.default_rng(0)
     for _ in range(40):
         box, cover = shapes._draw_object(rng, 224, 168)
-        painted = cover > 0.2
+        painted = cover > 0.3  # PIL counts the edge itself as inside: a quarter of a pixel may spill
         rows, columns = np.nonzero(painted.any(axis=1))[0], np.nonzero(painted.any(axis=0))[0]
         short = np.array([columns[0], rows[0], -columns[-1] - 1, -rows[-1] - 1]) - (box.x1, box.y1, -box.x2, -box.y2)
         assert short.min() >= 0 and short.max() <= 2, (box, short)

@@ -11,7 +11,12 @@ def test_four_steps_are_those_of_the_table():
     one, two, three, four = schedule.steps
     assert [step.kind for step in schedule.steps] == [RPN, FAST_RCNN, RPN, FAST_RCNN]
     # convs: ImageNet, ImageNet again, step 2, step 2
-    assert [step.init["backbone"] for step in schedule.steps] == ["weights", "weights", "step2_fast_rcnn", "step2_fast_rcnn"]
+    assert [step.init["backbone"] for step in schedule.steps] == [
+        "weights",
+        "weights",
+        "step2_fast_rcnn",
+        "step2_fast_rcnn",
+    ]
     assert one.frozen == two.frozen == () and three.frozen == four.frozen == ("backbone",)
     assert one.init["proposal_generator"] == three.init["proposal_generator"] == "new"
     assert two.init["roi_heads.box_predictor"] == "new" and four.init["roi_heads"] == "step2_fast_rcnn"
@@ -36,7 +41,9 @@ def test_py_faster_rcnn_and_seed_000_switches():
 
 def test_default_solver_values_are_those_of_voc07():
     cfg = get_cfg()
-    values = [(n.IMS_PER_BATCH, n.MAX_ITER, n.STEPS, n.BASE_LR) for n in (cfg.SCHEDULE[f"STEP{i}"] for i in (1, 2, 3, 4))]
+    values = [
+        (n.IMS_PER_BATCH, n.MAX_ITER, n.STEPS, n.BASE_LR) for n in (cfg.SCHEDULE[f"STEP{i}"] for i in (1, 2, 3, 4))
+    ]
     rpn, detector = (1, 80000, (60000,), 0.001), (2, 40000, (30000,), 0.001)
     assert values == [rpn, detector, rpn, detector]
 

@@ -12,7 +12,6 @@ from frcnn_alt.checkpointing import hash_tensors, read_checkpoint, select_compon
 from frcnn_alt.data import register_datasets
 from frcnn_alt.data.shapes import make_shapes
 from frcnn_alt.engine import AlternatingTrainer, ConfigError, StepTrainer, assemble
-from frcnn_alt.modeling.backbone import build_zf_backbone  # noqa: F401
 
 CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "configs")
 STEPS = ["step1_rpn", "step2_fast_rcnn", "step3_rpn", "step4_fast_rcnn"]
@@ -21,7 +20,7 @@ STEPS = ["step1_rpn", "step2_fast_rcnn", "step3_rpn", "step4_fast_rcnn"]
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     root = str(tmp_path_factory.mktemp("data") / "tiny_shapes")
-    make_shapes(root, seed=1, num_trainval=6, num_test=2, size=(112, 84))
+    make_shapes(root, seed=1, num_trainval=6, num_test=8, size=(112, 84))
     return root
 
 
@@ -131,7 +130,9 @@ def test_step_2_begins_with_exactly_the_initial_weights(shapes, tmp_path, monkey
     # Step 3's head is new again, step 4's continues step 2's.
     three, four, two = began["step3_rpn"], began["step4_fast_rcnn"], weights_of(cfg.OUTPUT_DIR, "step2_fast_rcnn")
     one = weights_of(cfg.OUTPUT_DIR, "step1_rpn")
-    assert not torch.equal(three["proposal_generator.rpn_head.conv.weight"], one["proposal_generator.rpn_head.conv.weight"])
+    assert not torch.equal(
+        three["proposal_generator.rpn_head.conv.weight"], one["proposal_generator.rpn_head.conv.weight"]
+    )
     name = "roi_heads.box_predictor.cls_score.weight"
     assert torch.equal(four[name], two[name])
     # Statistics were measured on other proposals, so they are not those of step 2.
@@ -162,7 +163,9 @@ def test_final_file_is_put_together_from_steps_2_3_and_4(finished_run):
     final = read_checkpoint(os.path.join(cfg.OUTPUT_DIR, "model_final.pth"))["model"]
     for component, step in zip(("backbone", "proposal_generator", "roi_heads"), STEPS[1:]):
         part = select_components(final, [component])
-        assert part and hash_tensors(part) == hash_tensors(select_components(weights_of(cfg.OUTPUT_DIR, step), [component]))
+        assert part and hash_tensors(part) == hash_tensors(
+            select_components(weights_of(cfg.OUTPUT_DIR, step), [component])
+        )
     assert set(final) == set(select_components(final, ["backbone", "proposal_generator", "roi_heads"]))
 
 
@@ -184,7 +187,7 @@ def test_evaluating_the_final_file_again_gives_the_same_numbers(finished_run):
     final.merge_from_file(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
     model = DefaultPredictor(final).model
     again = AlternatingTrainer.test(final, model)
-    assert dict(again["bbox"]) == dict(results["bbox"])
+    assert dict(again["bbox"]) == dict(results["bbox"]) and len(again["bbox"]) == 3 + 6  # AP, AP50, AP75, six classes
 
 
 def _interrupt_at(monkeypatch, step, iteration):
@@ -214,7 +217,10 @@ def test_a_run_cut_in_any_step_ends_with_the_same_weights(step, shapes, undistur
         run(cfg)
     monkeypatch.undo()
     run(cfg, resume=True)
-    hashes = [hash_tensors(read_checkpoint(os.path.join(c.OUTPUT_DIR, "model_final.pth"))["model"]) for c in (cfg, undisturbed)]
+    hashes = [
+        hash_tensors(read_checkpoint(os.path.join(c.OUTPUT_DIR, "model_final.pth"))["model"])
+        for c in (cfg, undisturbed)
+    ]
     assert hashes[0] == hashes[1]
 
 
@@ -252,4 +258,6 @@ def test_a_frozen_tensor_that_moves_stops_the_run(shapes, tmp_path, monkeypatch)
 def test_assembly_without_a_component_is_refused(tmp_path):
     torch.save({"model": {"backbone.x": torch.ones(1)}}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match="roi_heads"):
-        assemble(get_cfg(), {"roi_heads": "step4_fast_rcnn"}, {"step4_fast_rcnn": str(tmp_path / "a.pth")}, str(tmp_path))
+        assemble(
+            get_cfg(), {"roi_heads": "step4_fast_rcnn"}, {"step4_fast_rcnn": str(tmp_path / "a.pth")}, str(tmp_path)
+        )

@@ -1,7 +1,7 @@
-import frcnn_alt  # noqa: F401  (before detectron2)
 import numpy as np
 import pytest
 import torch
+
 from frcnn_alt.modeling.backbone import SpatialLocalResponseNorm
 
 

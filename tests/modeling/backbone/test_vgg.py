@@ -1,6 +1,6 @@
-import frcnn_alt  # noqa: F401  (before detectron2)
 import torch
 import torchvision
+
 from frcnn_alt.modeling.backbone import VGG16
 
 NAMES = [
@@ -21,8 +21,9 @@ def test_parameters_have_the_names_and_numbers_of_the_original():
 
 def test_agrees_with_torchvision_where_no_rounding_matters():
     torch.manual_seed(0)
-    theirs = torchvision.models.vgg16(weights=None, init_weights=False).features[:30].eval()
-    backbone = VGG16()
+    channels = [8, 8, "M", 16, 16, "M", 32, 32, 32, "M", 64, 64, 64, "M", 64, 64, 64]
+    theirs = torchvision.models.vgg.make_layers(channels)
+    backbone = VGG16(width_multiplier=1 / 8)
     convolutions = [layer for layer in theirs if isinstance(layer, torch.nn.Conv2d)]
     for name, convolution in zip(NAMES, convolutions):
         getattr(backbone, name).load_state_dict(convolution.state_dict())

@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.proposal_generator import build_proposal_generator
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
 import frcnn_alt
@@ -188,6 +188,7 @@ def test_images_without_positives_or_without_any_anchor_train_on(gt, box_reg_los
         losses = run_losses(rpn, anchors, logits, labels, deltas, boxes)
         sum(losses.values()).backward()
         assert torch.isfinite(logits.grad).all() and torch.isfinite(deltas.grad).all()
+        assert all(torch.isfinite(loss) for loss in losses.values())
         assert (losses["loss_rpn_cls"] > 0) == (size == (96, 128))
         if not gt or size != (96, 128):
             assert losses["loss_rpn_loc"] == 0
@@ -295,6 +296,24 @@ def test_training_decodes_proposals_only_where_they_are_wanted(decoded):
 
     proposals, losses, _ = run_forward(rpn.eval())
     assert losses == {} and all(len(p) > 0 for p in proposals)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_limits_come_from_the_stock_keys(training):
+    gt = [IMAGES[0], ground_truth([[30, 30, 50, 80]], (90, 100))]
+
+    def counts(*overrides):
+        return [len(p) for p in run_forward(make_rpn(*overrides).train(training), gt)[0]]
+
+    before = ("MODEL.RPN.PRE_NMS_TOPK_TRAIN", 5, "MODEL.RPN.PRE_NMS_TOPK_TEST", 7)
+    after = ("MODEL.RPN.POST_NMS_TOPK_TRAIN", 3, "MODEL.RPN.POST_NMS_TOPK_TEST", 4)
+    everything = ("MODEL.RPN.NMS_THRESH", 1.0)
+    assert counts(*everything, *before) == [5 if training else 7] * 2
+    assert counts(*everything, *after) == [3 if training else 4] * 2
+    assert counts(*everything)[0] == 6 * 8 * 6  # all anchors of the first image
+    boxes = run_forward(make_rpn("MODEL.RPN.NMS_THRESH", 0.0).train(training), gt)[0][0].proposal_boxes
+    assert len(boxes) > 1
+    assert torch.equal(pairwise_iou(boxes, boxes) > 0, torch.eye(len(boxes), dtype=torch.bool))
 
 
 def test_proposals_keep_to_their_image_not_to_the_padding():

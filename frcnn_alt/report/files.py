@@ -1,0 +1,34 @@
+"""Writing beside and renaming, so that a crash leaves either the old report or the new one."""
+
+import contextlib
+import os
+import shutil
+from typing import Iterator
+
+__all__ = ["new_folder", "write_text"]
+
+
+def write_text(path: str, text: str) -> None:
+    """Write `text` to `path`, replacing what was there in one go; folders are made as needed."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(f"{path}.partial", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.partial", path)
+
+
+@contextlib.contextmanager
+def new_folder(path: str) -> Iterator[str]:
+    """Hand out an empty folder that takes the place of `path` when the block ends without an exception."""
+    partial, old = f"{path}.partial", f"{path}.old"
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    os.makedirs(partial)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if os.path.isdir(path):
+        os.rename(path, old)  # a folder cannot be renamed onto one that holds files
+    os.rename(partial, path)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,181 @@
+"""build_evaluator end to end: both metrics, what is left out, proposal networks, and the file of detections."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.evaluation import inference_on_dataset
+from detectron2.structures import Boxes, Instances
+from torch import nn
+from voc_files import voc_annotation, write_image
+
+from frcnn_alt import get_cfg
+from frcnn_alt.data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts, register_datasets
+from frcnn_alt.evaluation import build_evaluator
+from frcnn_alt.evaluation.detections import ground_truth_arrays
+
+pytestmark = pytest.mark.usefixtures("own_catalogs")
+
+IMAGES = {
+    "a": [("dog", 2, 2, 30, 30), ("cat", 5, 6, 20, 30, 1)],
+    "b": [("dog", 2, 2, 30, 30), ("cat", 31, 2, 55, 30)],
+    "nothing": [],
+}
+
+
+class Oracle(nn.Module):
+    """A detector that knows the answers: every object that is not difficult, with scores that fall."""
+
+    def __init__(self, name, key="instances", repeat=1):
+        super().__init__()
+        self.truth = {record["image_id"]: ground_truth_arrays(record) for record in load_dataset_dicts(name)}
+        self.key, self.repeat = key, repeat
+
+    def forward(self, inputs):
+        outputs = []
+        for record in inputs:
+            truth = self.truth[record["image_id"]]
+            boxes = Boxes(torch.tensor(truth["boxes"][~truth["difficult"]], dtype=torch.float32))
+            labels = torch.tensor(truth["labels"][~truth["difficult"]])
+            result = Instances((record["height"], record["width"]))
+            scores = torch.linspace(0.5, 0.9, len(boxes) * self.repeat)
+            if self.key == "instances":
+                result.pred_boxes = Boxes(boxes.tensor.repeat(self.repeat, 1))
+                result.scores, result.pred_classes = scores, labels.repeat(self.repeat)
+            else:
+                result.proposal_boxes, result.objectness_logits = boxes, scores
+            outputs.append({self.key: result})
+        return outputs
+
+
+def evaluate(cfg, model, output_dir):
+    name = cfg.DATASETS.TEST[0]
+    cfg.DATALOADER.NUM_WORKERS = 0
+    evaluator = build_evaluator(cfg, name, str(output_dir))
+    result = inference_on_dataset(model, build_test_loader(cfg, load_dataset_dicts(name)), evaluator)
+    return result, output_dir / "inference" / name
+
+
+def voc_config(root, tmp_path, **keys):
+    cfg = get_cfg()
+    cfg.DATASETS.VOC_LAYOUT.ROOT, cfg.OUTPUT_DIR = str(root), str(tmp_path / "output")
+    for key, value in keys.items():
+        cfg.DATASETS[key] = value
+    register_datasets(cfg)
+    return cfg
+
+
+def lines_of(folder):
+    first, *images = [json.loads(line) for line in (folder / "detections.jsonl").read_text().splitlines()]
+    return first, {line["image_id"]: line for line in images}
+
+
+def test_voc_layout(voc_folder, tmp_path):
+    cfg = voc_config(voc_folder(IMAGES), tmp_path)
+    result, folder = evaluate(cfg, Oracle("tiny_test"), tmp_path / "output")
+    expected = {"AP": 100, "AP50": 100, "AP75": 100, "AP50-cat": 100, "AP50-dog": 100}
+    assert result["bbox"] == {key: pytest.approx(value) for key, value in expected.items()}
+    first, images = lines_of(folder)
+    assert first == {"dataset": "tiny_test", "classes": ["cat", "dog"]}
+    assert list(images) == ["a", "b", "nothing"]
+    assert images["a"] == {
+        "image_id": "a",
+        "file_name": load_dataset_dicts("tiny_test")[0]["file_name"],
+        "width": 60,
+        "height": 40,
+        "boxes": [[1, 1, 30, 30]],
+        "scores": [0.5],
+        "labels": [1],
+        "gt_boxes": [[1, 1, 30, 30], [4, 5, 20, 30]],
+        "gt_labels": [1, 0],
+        "gt_difficult": [0, 1],
+    }
+    assert images["b"]["scores"] == sorted(images["b"]["scores"], reverse=True)
+    assert images["b"]["labels"] == [0, 1]
+    assert images["nothing"]["boxes"] == images["nothing"]["gt_boxes"] == []
+    assert [path.name for path in folder.iterdir()] == ["detections.jsonl"]
+
+
+def test_the_best_hundred_are_written(voc_folder, tmp_path):
+    cfg = voc_config(voc_folder({"a": IMAGES["b"]}), tmp_path)
+    _, folder = evaluate(cfg, Oracle("tiny_test", repeat=80), tmp_path / "output")
+    scores = lines_of(folder)[1]["a"]["scores"]
+    assert len(scores) == 100
+    assert scores == pytest.approx(np.linspace(0.5, 0.9, 160)[:-101:-1].tolist(), abs=1e-6)
+
+
+def test_boxes_left_out_are_not_missed(voc_folder, tmp_path):
+    root = voc_folder(IMAGES)
+    (root / "Annotations" / "a.xml").write_text(voc_annotation([*IMAGES["a"], ("dog", 40, 10, 90, 30)], (60, 40)))
+    with pytest.raises(DatasetError, match="box outside the image"):
+        build_evaluator(voc_config(root, tmp_path), "tiny_test", str(tmp_path))
+    cfg = voc_config(root, tmp_path, MALFORMED="leave_out")
+    result, _ = evaluate(cfg, Oracle("tiny_test"), tmp_path)
+    assert result["bbox"]["AP50-dog"] == pytest.approx(100)
+
+
+def test_a_proposal_network_is_measured_by_recall(voc_folder, tmp_path):
+    cfg = voc_config(voc_folder(IMAGES), tmp_path)
+    cfg.MODEL.META_ARCHITECTURE = "ProposalNetwork"
+    for _ in range(2):  # a second evaluation replaces the first one's set
+        result, folder = evaluate(cfg, Oracle("tiny_test", "proposals"), tmp_path / "output")
+    assert result["box_proposals"]["recall50@300"] == pytest.approx(100)
+    assert result["box_proposals"]["proposals_per_image"] == pytest.approx(1)
+    assert [path.name for path in folder.iterdir()] == ["proposals"]
+
+
+def test_a_model_of_other_classes_is_refused(voc_folder, tmp_path):
+    cfg = voc_config(voc_folder(IMAGES), tmp_path)
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 20
+    with pytest.raises(DatasetError, match="NUM_CLASSES is 20, but data set 'tiny_test' has 2 classes"):
+        build_evaluator(cfg, "tiny_test", str(tmp_path))
+
+
+def coco_config(tmp_path, policy):
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        write_image(tmp_path / "images" / f"{name}.jpg", (60, 40))
+    images = [
+        {"id": i, "file_name": f, "width": 60, "height": 40} for i, f in enumerate(["a.jpg", "b.jpg", "gone.jpg"])
+    ]
+    boxes = [(0, 3, [1, 1, 20, 20]), (0, 8, [10, 5, 20, 20]), (1, 8, [1, 1, 20, 20]), (2, 8, [1, 1, 20, 20])]
+    boxes.append((1, 8, [50, 1, 50, 10]))  # outside
+    annotations = [
+        {"id": n, "image_id": i, "category_id": c, "bbox": b, "iscrowd": 0, "area": b[2] * b[3]}
+        for n, (i, c, b) in enumerate(boxes, start=1)
+    ]
+    categories = [{"id": 8, "name": "dog"}, {"id": 3, "name": "cat"}]
+    for side in ("train", "test"):
+        contents = {"images": images, "annotations": annotations, "categories": categories, "info": {}}
+        (tmp_path / f"{side}.json").write_text(json.dumps(contents))
+    cfg = get_cfg()
+    for side in ("TRAIN", "TEST"):
+        cfg.DATASETS.COCO_JSON[f"{side}_JSON"] = str(tmp_path / f"{side.lower()}.json")
+        cfg.DATASETS.COCO_JSON[f"{side}_IMAGES"] = str(tmp_path / "images")
+    cfg.DATASETS.MALFORMED, cfg.OUTPUT_DIR = policy, str(tmp_path / "output")
+    register_datasets(cfg)
+    return cfg
+
+
+class WithoutDogsInB(Oracle):
+    def forward(self, inputs):
+        outputs = super().forward(inputs)
+        return [
+            {"instances": output["instances"][:0]} if record["image_id"] == 1 else output
+            for record, output in zip(inputs, outputs)
+        ]
+
+
+def test_coco_json_measures_by_class_what_is_not_left_out(tmp_path):
+    cfg = coco_config(tmp_path, "leave_out")
+    check_datasets(cfg)
+    name = cfg.DATASETS.TEST[0]
+    result, folder = evaluate(cfg, Oracle(name), tmp_path / "output")
+    assert [result["bbox"][key] for key in ("AP", "AP50", "AP50-cat", "AP50-dog")] == pytest.approx([100] * 4)
+    assert list(lines_of(folder)[1]) == [0, 1]
+    result, _ = evaluate(cfg, WithoutDogsInB(name), tmp_path / "output")
+    assert result["bbox"]["AP50-cat"] == pytest.approx(100)
+    # one of two dogs: COCO interpolates at 101 recalls, of which 0.00 to 0.50 are reached
+    assert result["bbox"]["AP50-dog"] == pytest.approx(100 * 51 / 101)
+    assert result["bbox"]["AP50"] == pytest.approx((100 + 100 * 51 / 101) / 2)

@@ -1,0 +1,159 @@
+#!/usr/bin/env python
+"""Draw what a trained network sees on photographs: its detections, or with --proposals N its best N proposals.
+
+python tools/visualize.py --config-file output/zf_4step_shapes/config.yaml --input photos/ --output drawn/
+python tools/visualize.py --config-file output/zf_4step_shapes/config.yaml --input a.jpg b.jpg --output drawn/ \\
+    --proposals 50 MODEL.WEIGHTS output/zf_4step_shapes/model_final.pth
+"""
+
+import argparse
+import os
+import sys
+from typing import Any, Dict, List
+
+import matplotlib
+import torch
+from PIL import Image
+
+from frcnn_alt.data import DatasetError
+from frcnn_alt.engine.defaults import ConfigError, setup_cfg
+from frcnn_alt.report import LabelledBox, class_color, draw_boxes
+
+# isort: split
+# detectron2 only after frcnn_alt, which mends it for today's packages
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import read_image
+from detectron2.engine import DefaultPredictor
+
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+# The same network without its RoI heads, which gives proposals in the frame of the original image.
+_PROPOSAL_NETWORKS = {"FasterRCNN": "FasterRCNNProposalNetwork", "GeneralizedRCNN": "ProposalNetwork"}
+
+
+class InputError(ValueError):
+    """There is nothing to draw on, or no good place to draw into."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="the config.yaml of a run")
+    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="images, or folders of images")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the drawn images go, as .jpg")
+    parser.add_argument("--confidence-threshold", type=float, default=0.6, help="lowest score drawn (default: 0.6)")
+    parser.add_argument("--proposals", type=int, default=0, metavar="N", help="draw the N best proposals instead")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+    return parser
+
+
+def list_images(paths: List[str], output: str) -> List[str]:
+    """Return the image files that `paths` name, those of folders sorted.
+
+    Raises:
+        InputError: a path does not exist, there is no image, or `output` would overwrite the input.
+    """
+    files: List[str] = []
+    for path in paths:
+        if os.path.isdir(path):
+            names = sorted(name for name in os.listdir(path) if name.lower().endswith(_EXTENSIONS))
+            files += [os.path.join(path, name) for name in names]
+        elif os.path.isfile(path):
+            files.append(path)
+        else:
+            raise InputError(f"--input {path}: there is no such file or folder.")
+    if not files:
+        raise InputError(f"--input {' '.join(paths)}: no image found; looked for {' '.join(_EXTENSIONS)}")
+    if os.path.realpath(output) in {os.path.realpath(os.path.dirname(file)) for file in files}:
+        raise InputError(f"--output {output} is the folder of the input: drawings would overwrite photographs.")
+    return files
+
+
+def build_cfg(args: argparse.Namespace) -> CfgNode:
+    """Build the config of the network to draw with.
+
+    Raises:
+        ConfigError, DatasetError: the config cannot be used; the message says why.
+    """
+    try:
+        cfg = setup_cfg(args)
+    except DatasetError:
+        # The network's own data need not be on this machine; what has to be known about them is in a run's config.
+        away = ["DATASETS.VOC_LAYOUT.ROOT", "", "DATASETS.COCO_JSON.TRAIN_JSON", "", "DATASETS.COCO_JSON.TEST_JSON", ""]
+        cfg = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=[*args.opts, *away]))
+    if not os.path.isfile(cfg.MODEL.WEIGHTS):
+        raise ConfigError(
+            f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist. Give the config.yaml of a finished run, or add "
+            "MODEL.WEIGHTS <file> at the end of the command."
+        )
+    if args.proposals > 0:
+        if cfg.MODEL.META_ARCHITECTURE in _PROPOSAL_NETWORKS:
+            cfg.MODEL.META_ARCHITECTURE = _PROPOSAL_NETWORKS[cfg.MODEL.META_ARCHITECTURE]
+        cfg.MODEL.RPN.POST_NMS_TOPK_TEST = args.proposals
+    return cfg
+
+
+def class_names(cfg: CfgNode) -> List[str]:
+    """Return the names of the network's classes; "class 3" where nobody knows them."""
+    names = list(cfg.DATASETS.VOC_LAYOUT.CLASSES)
+    for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        names = names or list(MetadataCatalog.get(dataset).get("thing_classes", []))
+    return names or [f"class {index}" for index in range(cfg.MODEL.ROI_HEADS.NUM_CLASSES)]
+
+
+def labelled_boxes(prediction: Dict[str, Any], names: List[str], threshold: float) -> List[LabelledBox]:
+    """Turn a prediction into what is drawn, best first: detections with class and score, proposals by colour alone."""
+    if "proposals" in prediction:
+        proposals = prediction["proposals"].to("cpu")
+        colors = matplotlib.colormaps["plasma"](torch.sigmoid(proposals.objectness_logits).numpy(), bytes=True)
+        return [
+            LabelledBox(box.tolist(), "", tuple(int(value) for value in color[:3]))
+            for box, color in zip(proposals.proposal_boxes.tensor, colors)
+        ]
+    instances = prediction["instances"].to("cpu")
+    instances = instances[instances.scores >= threshold]
+    instances = instances[instances.scores.argsort(descending=True)]
+    return [
+        LabelledBox(box.tolist(), f"{names[label]} {score:.2f}", class_color(label))
+        for box, label, score in zip(
+            instances.pred_boxes.tensor, instances.pred_classes.tolist(), instances.scores.tolist()
+        )
+    ]
+
+
+def visualize(args: argparse.Namespace) -> int:
+    """Draw on all images; returns the exit status, which is 1 if some could not be read."""
+    files = list_images(args.input, args.output)
+    cfg = build_cfg(args)
+    predictor, names = DefaultPredictor(cfg), class_names(cfg)
+    os.makedirs(args.output, exist_ok=True)
+    drawn: List[str] = []
+    for file in files:
+        try:
+            image = read_image(file, format="BGR")
+        except OSError as error:
+            print(f"skipped {file}: {error}", file=sys.stderr)
+            continue
+        boxes = labelled_boxes(predictor(image), names, args.confidence_threshold)
+        stem = os.path.splitext(os.path.basename(file))[0]
+        target = os.path.join(args.output, f"{stem}.jpg")
+        if target in drawn:  # photo.jpg of two folders, or photo.jpg and photo.png
+            target = os.path.join(args.output, f"{stem}_{len(drawn) + 1}.jpg")
+        photograph = Image.fromarray(image[:, :, ::-1])
+        draw_boxes(photograph, boxes, long_side=max(800, *photograph.size)).save(target, quality=92)
+        drawn.append(target)
+        print(f"{target}: {len(boxes)} {'proposals' if args.proposals > 0 else 'detections'}")
+    skipped = f", skipped {len(files) - len(drawn)}" if len(drawn) < len(files) else ""
+    print(f"drew {len(drawn)} of {len(files)} images into {args.output}{skipped}")
+    return 0 if len(drawn) == len(files) else 1
+
+
+def main() -> None:
+    try:
+        sys.exit(visualize(build_parser().parse_args()))
+    except (ConfigError, DatasetError, InputError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
