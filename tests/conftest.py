@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Optional, Sequence, Tuple
 
+import frcnn_alt  # noqa: F401
+
 import pytest
 import torch
-
-import frcnn_alt  # noqa: F401
 
 # isort: split
 # detectron2 only after frcnn_alt, which mends it for today's packages

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from frcnn_alt import compat
+
 import numpy
 import pytest
-
-from frcnn_alt import compat
 
 ROOT = Path(__file__).resolve().parents[1]
 

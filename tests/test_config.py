@@ -4,12 +4,12 @@ import ast
 import json
 from pathlib import Path
 
+import frcnn_alt
+from frcnn_alt import config
+
 import pytest
 from detectron2.config import CfgNode
 from detectron2.config import get_cfg as get_detectron2_cfg
-
-import frcnn_alt
-from frcnn_alt import config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 YAML_FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))

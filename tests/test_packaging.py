@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import frcnn_alt
+
 import detectron2
 import pytest
 import setuptools
-
-import frcnn_alt
 
 ROOT = Path(__file__).resolve().parents[1]
 

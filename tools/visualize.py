@@ -11,13 +11,13 @@ import os
 import sys
 from typing import Any, Dict, List
 
-import matplotlib
-import torch
-from PIL import Image
-
 from frcnn_alt.data import DatasetError
 from frcnn_alt.engine.defaults import ConfigError, setup_cfg
 from frcnn_alt.report import LabelledBox, class_color, draw_boxes
+
+import matplotlib
+import torch
+from PIL import Image
 
 # isort: split
 # detectron2 only after frcnn_alt, which mends it for today's packages

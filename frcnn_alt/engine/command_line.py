@@ -7,7 +7,7 @@ People's mistakes (a wrong path, a typo in a key, bad data) end in one message a
 import argparse
 import os
 import sys
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
@@ -88,8 +88,12 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> Dict:
     return TRAINER_REGISTRY.get(cfg.TRAINER).test(cfg, model)
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None]] = None) -> int:
     """Plan, train or evaluate what `args` names.
+
+    Args:
+        args: of `default_argument_parser`.
+        after_training: called on the main process with the run's folder, e.g. to write a report.
 
     Returns:
         int: 0; 1 when ``--dry-run`` found something to mend.
@@ -112,4 +116,6 @@ def main(args: argparse.Namespace) -> int:
     default_setup(cfg, args)
     trainer = build_trainer(cfg, resume=args.resume)
     trainer.train()
+    if after_training is not None and comm.is_main_process():
+        after_training(cfg.OUTPUT_DIR)
     return 0

@@ -10,8 +10,8 @@ from detectron2.config import CfgNode
 from torch.utils.data import Dataset
 
 from ..data import load_dataset_dicts
-from ..data.crops import CropSource, ValidationCrops, TrainingCrops
-from ..data.image_folder import ValidationImages, TrainingImages, open_image_folder
+from ..data.crops import CropSource, TrainingCrops, ValidationCrops
+from ..data.image_folder import TrainingImages, ValidationImages, open_image_folder
 from .defaults import ConfigError
 
 __all__ = ["ClassificationData", "open_classification_data", "pretraining_hash"]

@@ -1,9 +1,5 @@
 """Hand-over of weights by component."""
 
-import pytest
-import torch
-from torch import nn
-
 from frcnn_alt.checkpointing import (
     NEW,
     CheckpointError,
@@ -12,6 +8,10 @@ from frcnn_alt.checkpointing import (
     match_initial_weights,
     select_components,
 )
+
+import pytest
+import torch
+from torch import nn
 
 
 def _model():

@@ -3,11 +3,11 @@
 import os
 import pickle
 
+from frcnn_alt.checkpointing import CheckpointError, file_sha256, read_checkpoint, write_checkpoint
+
 import numpy as np
 import pytest
 import torch
-
-from frcnn_alt.checkpointing import CheckpointError, file_sha256, read_checkpoint, write_checkpoint
 
 
 class _RunsCode:

@@ -2,11 +2,11 @@
 
 import itertools
 
-import numpy as np
-import pytest
-
 from frcnn_alt.config import get_cfg
 from frcnn_alt.data import SeededBatchSampler, build_train_loader, seed_for
+
+import numpy as np
+import pytest
 
 
 def _take(sampler, count):

@@ -2,13 +2,13 @@
 
 import json
 
+from frcnn_alt import get_cfg
+from frcnn_alt.data import DatasetError, load_dataset_dicts, register_datasets
+
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_pascal_voc
 from voc_files import write_image
-
-from frcnn_alt import get_cfg
-from frcnn_alt.data import DatasetError, load_dataset_dicts, register_datasets
 
 pytestmark = pytest.mark.usefixtures("own_catalogs")
 

@@ -4,10 +4,11 @@ import hashlib
 import json
 from xml.etree import ElementTree
 
-import numpy as np
-import pytest
 from frcnn_alt.data import shapes
 from frcnn_alt.data.outlines import CLASS_OUTLINES, fill, outline_box, place
+
+import numpy as np
+import pytest
 from PIL import Image
 
 

@@ -4,14 +4,14 @@ import json
 import logging
 import shutil
 
-import pytest
-from PIL import Image
-from voc_files import voc_annotation, write_image
-
 from frcnn_alt import get_cfg
 from frcnn_alt.data import DatasetError, check_datasets, load_dataset_dicts, register_datasets
 from frcnn_alt.data.images import check_image_files, image_size
 from frcnn_alt.data.problems import Problem, describe_problems
+
+import pytest
+from PIL import Image
+from voc_files import voc_annotation, write_image
 
 pytestmark = pytest.mark.usefixtures("own_catalogs")
 

@@ -1,5 +1,8 @@
 """The VOC-layout reader: frames, flags, forgiving formats, and problems instead of exceptions."""
 
+from frcnn_alt.data import DatasetError
+from frcnn_alt.data.voc_layout import find_voc_layout_classes, read_voc_layout
+
 import pytest
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
@@ -7,9 +10,6 @@ from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.datasets.pascal_voc import load_voc_instances
 from detectron2.structures import BoxMode
 from voc_files import voc_annotation, write_image
-
-from frcnn_alt.data import DatasetError
-from frcnn_alt.data.voc_layout import find_voc_layout_classes, read_voc_layout
 
 CLASSES = ["cat", "dog"]
 

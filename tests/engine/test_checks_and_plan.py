@@ -2,12 +2,12 @@
 
 import os
 
-import pytest
-import torch
-
 from frcnn_alt import get_cfg
 from frcnn_alt.data.shapes import make_shapes
 from frcnn_alt.engine import AlternatingTrainer, ConfigError, check_config, default_argument_parser, main, setup_cfg
+
+import pytest
+import torch
 
 CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "configs")
 

@@ -1,9 +1,9 @@
 """Steps and schedules say what the paper says (SPEC 6.1)."""
 
-import pytest
-
 from frcnn_alt.config import get_cfg
 from frcnn_alt.engine import FAST_RCNN, RPN, SCHEDULE_REGISTRY, Schedule, Step, build_schedule, configure_step
+
+import pytest
 
 
 def test_four_steps_are_those_of_the_table():

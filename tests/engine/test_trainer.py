@@ -3,15 +3,15 @@
 import json
 import os
 
-import pytest
-import torch
-from detectron2.engine import DefaultPredictor
-
 from frcnn_alt import get_cfg
 from frcnn_alt.checkpointing import hash_tensors, read_checkpoint, select_components
 from frcnn_alt.data import register_datasets
 from frcnn_alt.data.shapes import make_shapes
 from frcnn_alt.engine import AlternatingTrainer, ConfigError, StepTrainer, assemble
+
+import pytest
+import torch
+from detectron2.engine import DefaultPredictor
 
 CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "configs")
 STEPS = ["step1_rpn", "step2_fast_rcnn", "step3_rpn", "step4_fast_rcnn"]

@@ -2,6 +2,11 @@
 
 import json
 
+from frcnn_alt import get_cfg
+from frcnn_alt.data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts, register_datasets
+from frcnn_alt.evaluation import build_evaluator
+from frcnn_alt.evaluation.detections import ground_truth_arrays
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +14,6 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.structures import Boxes, Instances
 from torch import nn
 from voc_files import voc_annotation, write_image
-
-from frcnn_alt import get_cfg
-from frcnn_alt.data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts, register_datasets
-from frcnn_alt.evaluation import build_evaluator
-from frcnn_alt.evaluation.detections import ground_truth_arrays
 
 pytestmark = pytest.mark.usefixtures("own_catalogs")
 

@@ -1,14 +1,14 @@
 """VOC's metric against detectron2's own evaluator, small cases by hand, and a slow version written from the rule."""
 
+from frcnn_alt.data.voc_layout import read_voc_layout
+from frcnn_alt.evaluation import VOCDetectionEvaluator, voc_average_precision
+
 import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
-
-from frcnn_alt.data.voc_layout import read_voc_layout
-from frcnn_alt.evaluation import VOCDetectionEvaluator, voc_average_precision
 
 CLASSES = ["ant", "bee", "cow"]
 SIZE = (120, 90)

@@ -1,5 +1,9 @@
 """The anchors against the table of SPEC 3.1, its counts (3.5), and a numpy version of the originals' rule."""
 
+import frcnn_alt
+from frcnn_alt.modeling.anchor_generator import FasterRCNNAnchorGenerator
+from frcnn_alt.modeling.proposal_generator import inside_image
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +11,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.anchor_generator import build_anchor_generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import frcnn_alt
-from frcnn_alt.modeling.anchor_generator import FasterRCNNAnchorGenerator
-from frcnn_alt.modeling.proposal_generator import inside_image
 
 # SPEC 3.1, inclusive 0-based corners
 PAPER_ANCHORS = [

@@ -1,13 +1,13 @@
 import copy
 
+from frcnn_alt.modeling.box_regression import BoxRegressionStatistics, NormalizedBox2BoxTransform
+
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from frcnn_alt.modeling.box_regression import BoxRegressionStatistics, NormalizedBox2BoxTransform
 
 
 def random_boxes(random, count):

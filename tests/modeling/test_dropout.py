@@ -1,7 +1,7 @@
+from frcnn_alt.modeling.dropout import NonInvertedDropout
+
 import pytest
 import torch
-
-from frcnn_alt.modeling.dropout import NonInvertedDropout
 
 
 @pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 1.0])

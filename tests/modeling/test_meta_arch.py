@@ -2,15 +2,15 @@
 
 from types import SimpleNamespace
 
+import frcnn_alt
+from frcnn_alt.modeling.proposal_generator import current_image_scales, image_scales
+
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-
-import frcnn_alt
-from frcnn_alt.modeling.proposal_generator import current_image_scales, image_scales
 
 MODELS = ["FasterRCNN", "FasterRCNNProposalNetwork"]
 STOCK = {"FasterRCNN": "GeneralizedRCNN", "FasterRCNNProposalNetwork": "ProposalNetwork"}

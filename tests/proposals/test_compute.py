@@ -3,6 +3,9 @@
 import logging
 import os
 
+from frcnn_alt import get_cfg
+from frcnn_alt.proposals import ProposalSet, ProposalSetError, compute, compute_proposals
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +15,6 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from PIL import Image
-
-from frcnn_alt import get_cfg
-from frcnn_alt.proposals import ProposalSet, ProposalSetError, compute, compute_proposals
 
 
 class BrightRectangleNetwork(torch.nn.Module):

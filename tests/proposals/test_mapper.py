@@ -2,15 +2,15 @@
 
 import pickle
 
+from frcnn_alt import get_cfg
+from frcnn_alt.proposals import ProposalDatasetMapper, ProposalSet, ProposalSetError, ProposalSetWriter
+
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from PIL import Image
-
-from frcnn_alt import get_cfg
-from frcnn_alt.proposals import ProposalDatasetMapper, ProposalSet, ProposalSetError, ProposalSetWriter
 
 WIDTH, HEIGHT = 60, 40
 BOXES = np.array(

@@ -5,11 +5,11 @@ import os
 import pickle
 import tracemalloc
 
+from frcnn_alt.proposals import ProposalSet, ProposalSetError, ProposalSetWriter, merge_proposal_sets
+
 import numpy as np
 import pytest
 import torch
-
-from frcnn_alt.proposals import ProposalSet, ProposalSetError, ProposalSetWriter, merge_proposal_sets
 
 
 def random_proposals(rng, count):

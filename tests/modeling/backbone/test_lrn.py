@@ -1,8 +1,8 @@
+from frcnn_alt.modeling.backbone import SpatialLocalResponseNorm
+
 import numpy as np
 import pytest
 import torch
-
-from frcnn_alt.modeling.backbone import SpatialLocalResponseNorm
 
 
 def lrn_cell_by_cell(x, size=3, alpha=5e-5, beta=0.75):

@@ -1,14 +1,14 @@
 import math
 
+import frcnn_alt
+from frcnn_alt.modeling.backbone import VGG16, ZF, PlainBackbone
+
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 from detectron2.structures import ImageList
 from torch import nn
-
-import frcnn_alt
-from frcnn_alt.modeling.backbone import VGG16, ZF, PlainBackbone
 
 SIDES = range(100, 1200)
 

@@ -1,7 +1,7 @@
+from frcnn_alt.modeling.backbone import VGG16
+
 import torch
 import torchvision
-
-from frcnn_alt.modeling.backbone import VGG16
 
 NAMES = [
     f"conv{block}_{position}"

@@ -1,8 +1,8 @@
+from frcnn_alt.modeling.backbone import ZF, SpatialLocalResponseNorm
+
 import pytest
 import torch
 from torch.nn import functional as F
-
-from frcnn_alt.modeling.backbone import ZF, SpatialLocalResponseNorm
 
 
 def test_parameters_have_the_names_and_shapes_of_the_original():

@@ -1,5 +1,8 @@
 """FasterRCNNRPN: sampling, loss against numpy in both normalisations, target statistics, proposals."""
 
+import frcnn_alt
+from frcnn_alt.modeling.proposal_generator import FasterRCNNRPN, match_anchors
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +11,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.proposal_generator import build_proposal_generator
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
-
-import frcnn_alt
-from frcnn_alt.modeling.proposal_generator import FasterRCNNRPN, match_anchors
 
 CHANNELS = 4
 

@@ -95,7 +95,8 @@ def test_minimum_side_is_in_pixels_of_the_original_image(box, scale, is_kept):
 
 
 def test_without_minimum_boxes_without_area_are_dropped():
-    boxes, _ = select([[-9, 0, 0, 9], [120, 10, 130, 20], [5, 5, 5, 9], [5, 5, 6, 6]], [1.0, 2, 3, 0], min_box_size=0.0)
+    boxes = [[-9, 0, 0, 9], [120, 10, 130, 20], [5, 5, 5, 9], [5, 5, 9, 5], [5, 5, 6, 6]]
+    boxes, _ = select(boxes, [1.0, 2, 3, 4, 0], min_box_size=0.0)
     np.testing.assert_array_equal(boxes, [[5, 5, 6, 6]])
 
 

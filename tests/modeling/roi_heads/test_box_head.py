@@ -1,13 +1,13 @@
+import frcnn_alt
+from frcnn_alt.modeling.dropout import NonInvertedDropout
+from frcnn_alt.modeling.roi_heads import VGG16BoxHead, ZFBoxHead
+
 import numpy as np
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_box_head
 from torch import nn
-
-import frcnn_alt
-from frcnn_alt.modeling.dropout import NonInvertedDropout
-from frcnn_alt.modeling.roi_heads import VGG16BoxHead, ZFBoxHead
 
 HEADS = [(ZFBoxHead, NonInvertedDropout), (VGG16BoxHead, nn.Dropout)]
 

@@ -1,3 +1,8 @@
+import frcnn_alt
+from frcnn_alt.modeling.box_regression import NormalizedBox2BoxTransform
+from frcnn_alt.modeling.roi_heads import FasterRCNNOutputLayers
+from frcnn_alt.modeling.roi_heads.fast_rcnn import keep_highest_scores_of_each_class
+
 import numpy as np
 import pytest
 import torch
@@ -6,11 +11,6 @@ from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-
-import frcnn_alt
-from frcnn_alt.modeling.box_regression import NormalizedBox2BoxTransform
-from frcnn_alt.modeling.roi_heads import FasterRCNNOutputLayers
-from frcnn_alt.modeling.roi_heads.fast_rcnn import keep_highest_scores_of_each_class
 
 K = 3
 

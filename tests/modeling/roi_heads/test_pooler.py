@@ -1,12 +1,12 @@
 import math
 
+from frcnn_alt.modeling.roi_heads import FasterRCNNROIPooler
+
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling.poolers import assign_boxes_to_levels
 from detectron2.structures import Boxes
-
-from frcnn_alt.modeling.roi_heads import FasterRCNNROIPooler
 
 
 def round_half_away(value):

@@ -1,3 +1,5 @@
+import frcnn_alt
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_roi_heads
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
-
-import frcnn_alt
 
 K = 3
 SIZE = (160, 192)

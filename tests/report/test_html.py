@@ -1,0 +1,163 @@
+"""The report page: whole, self-contained, with the numbers of the run, and written whatever is missing."""
+
+import json
+from html.parser import HTMLParser
+
+from frcnn_alt.report import ReportError, write_report
+from frcnn_alt.report.__main__ import main
+
+import pytest
+
+VOID = {"meta", "img", "br", "source"}
+
+
+class Page(HTMLParser):
+    """Collects text, links and headings; fails on tags that are not closed in order."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.links, self.styles, self.text = [], [], [], []
+        self.feed(path.read_text())
+        self.close()
+        assert self.open == [], "tags left open"
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.links += [(tag, attributes[name]) for name in ("src", "srcset", "href") if name in attributes]
+        assert tag not in ("script", "link", "iframe")
+        if tag == "img":
+            assert attributes["alt"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        (self.styles if self.open and self.open[-1] == "style" else self.text).append(data.strip())
+
+    @property
+    def sections(self):
+        known = (
+            "The plan",
+            "Losses",
+            "Recall of the proposals",
+            "Average precision by class",
+            "Pictures",
+            "Provenance",
+        )
+        return [text for text in self.text if text in known]
+
+
+@pytest.fixture
+def page(finished_run):
+    path = write_report(str(finished_run))
+    assert path == str(finished_run / "report" / "index.html")
+    return Page(finished_run / "report" / "index.html")
+
+
+def test_sections(page):
+    assert page.sections == [
+        "The plan",
+        "Losses",
+        "Recall of the proposals",
+        "Average precision by class",
+        "Pictures",
+        "Provenance",
+    ]
+
+
+def test_loads_nothing(page):
+    sources = [link for tag, link in page.links if tag != "a"]
+    assert len(sources) > 20 and all(link.startswith("data:image/") for link in sources)
+    assert "@import" not in "".join(page.styles) and "url(" not in "".join(page.styles)
+    assert not any("http" in link[:20] for _, link in page.links)
+
+
+def test_links_lead_to_the_saved_pictures(page, finished_run):
+    links = [link for tag, link in page.links if tag == "a"]
+    assert len(links) == len(list((finished_run / "report" / "pictures").iterdir())) > 0
+    for link in links:
+        assert (finished_run / "report" / link).is_file()
+
+
+def test_numbers_are_those_of_the_results(page, finished_run):
+    results = json.loads((finished_run / "results.json").read_text())
+    for key, value in results["bbox"].items():
+        if key.startswith("AP50-"):
+            assert page.text[page.text.index(key[5:], page.text.index("class")) + 1] == f"{value:.1f}"
+    recalls = [recall["toys_test"]["recall50@300"] for recall in results["proposals"].values()]
+    assert " → ".join(f"{value:.1f}" for value in recalls) in page.text
+    assert page.text[page.text.index("AP50") + 1] == "80.0"
+
+
+def test_text_is_escaped(page):
+    """Class names, machine and command come from outside; the parser gives them back as they were."""
+    assert "ring & <star>" in page.text
+    assert "platform: Linux <x86>" in page.text
+    assert "tools/train_net.py --config-file 'configs/a b.yaml'" in page.text
+
+
+def test_colours_of_dark_pages(page):
+    assert "prefers-color-scheme: dark" in "".join(page.styles)
+    assert sum(tag == "source" for tag, _ in page.links) == 4 + 2 + 1
+
+
+@pytest.mark.parametrize("finished_steps", [0, 1, 2, 3])
+def test_unfinished_run(make_run, tmp_path, finished_steps):
+    run = make_run(tmp_path / "run", finished_steps=finished_steps)
+    write_report(str(run))
+    page = Page(run / "report" / "index.html")
+    assert any(text.startswith("This run is not finished: step1_rpn is") for text in page.text)
+    wanted = ["The plan", "Losses", "Recall of the proposals", "Provenance"]
+    assert page.sections == [name for name in wanted if finished_steps or name != "Recall of the proposals"]
+
+
+def test_run_that_has_not_begun(make_run, tmp_path):
+    run = make_run(tmp_path / "run", finished_steps=-1)
+    write_report(str(run))
+    assert Page(run / "report" / "index.html").sections == ["The plan", "Provenance"]
+
+
+def test_second_report_replaces_the_first(finished_run):
+    write_report(str(finished_run))
+    first = (finished_run / "report" / "index.html").read_text()
+    stale = finished_run / "report" / "pictures" / "best_9_stale.jpg"
+    stale.write_text("")
+    write_report(str(finished_run))
+    assert (finished_run / "report" / "index.html").read_text() == first
+    assert not stale.exists()
+    assert sorted(path.name for path in (finished_run / "report").iterdir()) == ["index.html", "pictures"]
+
+
+def test_failure_leaves_the_old_report(finished_run):
+    write_report(str(finished_run))
+    before = (finished_run / "report" / "index.html").read_text()
+    pictures = sorted((finished_run / "report" / "pictures").iterdir())
+    with open(finished_run / "inference" / "toys_test" / "detections.jsonl", "a") as file:
+        file.write("{")
+    with pytest.raises(ReportError, match="line 11 is damaged"):
+        write_report(str(finished_run))
+    assert (finished_run / "report" / "index.html").read_text() == before
+    assert sorted((finished_run / "report" / "pictures").iterdir()) == pictures
+
+
+def test_missing_photographs_are_named(finished_run):
+    for file in (finished_run / "images").iterdir():
+        file.unlink()
+    write_report(str(finished_run))
+    page = Page(finished_run / "report" / "index.html")
+    assert any("000.png cannot be shown" in text for text in page.text)
+
+
+def test_command_line(finished_run, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["report", str(finished_run)])
+    assert main() == 0
+    assert f"{finished_run}/report/index.html" in capsys.readouterr().out
+    assert (finished_run / "report" / "index.html").is_file() and (finished_run / "tensorboard").is_dir()
+
+
+def test_command_line_says_what_is_wrong(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["report", str(tmp_path)])
+    assert main() == 2
+    assert "not a run folder" in capsys.readouterr().err
