@@ -17,7 +17,7 @@ STAMP := $(VENV)/.complete
 
 help:
 	@echo "make venv    the environment in $(VENV): torch, detectron2, this package; about 100 s and 6 GB"
-	@echo "make demo    train Faster R-CNN in four steps on generated images, evaluate, report; about 12 minutes on 2 cores"
+	@echo "make demo    train in four steps on generated images, evaluate, report; about 12 minutes on 2 cores"
 	@echo "make test    the tests"
 	@echo "make lint    the linter and the formatter's check;  make format  lets both mend what they can"
 	@echo "make clean   remove $(VENV) and caches; keeps datasets/ and output/"
@@ -29,7 +29,7 @@ venv: $(STAMP)-package
 # (venv's --system-site-packages would show the packages of the Python *below* PYTHON when PYTHON is itself in a venv.)
 # The setuptools that a new environment may bring along is removed there, because it would hide that of PYTHON.
 $(STAMP)-python:
-	@echo "venv 1/4: making $(VENV) from $$("$(PYTHON)" -c 'import sys; print(sys.executable, sys.version.split()[0])') (seconds)"
+	@echo "venv 1/4: making $(VENV) with $$("$(PYTHON)" --version) (seconds)"
 	@rm -rf $(VENV)
 	@"$(PYTHON)" -m venv $(VENV)
 	@if "$(PYTHON)" -c 'from detectron2 import __version__' 2>/dev/null; then \

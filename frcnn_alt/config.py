@@ -127,7 +127,7 @@ def _add_pretrain_keys(cfg: CN) -> None:
     cfg.PRETRAIN.IMAGE_SIZE = 224  # pixels, square, after cropping
     # With "crops": each batch is shown at a random side between this share of IMAGE_SIZE and IMAGE_SIZE, because in
     # detection the convolutions meet objects of all sizes, not all of them enlarged to one.
-    cfg.PRETRAIN.MIN_SCALE = 0.5
+    cfg.PRETRAIN.MIN_SCALE = 0.75
     cfg.PRETRAIN.BATCH_SIZE = 32  # images, over all processes
     cfg.PRETRAIN.MAX_ITER = 400
     cfg.PRETRAIN.STEPS = (300,)

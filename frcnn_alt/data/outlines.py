@@ -22,18 +22,10 @@ def _circle(radius: float = 1.0) -> np.ndarray:
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _regular(points: int, inner: float = 1.0) -> np.ndarray:
-    """A regular polygon; with `inner` below 1 a star, whose notches lie on that radius."""
-    radii = np.ones(points) if inner == 1.0 else np.tile([1.0, inner], points)
-    angles = np.arange(len(radii)) * (2 * np.pi / len(radii)) - np.pi / 2
-    return radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def _cross(arm: float = 0.32) -> np.ndarray:
-    corners = [(arm, -1), (arm, -arm), (1, -arm)]
-    quarter = np.array(corners, dtype=np.float64)
+def _cross() -> Outline:
+    quarter = np.array([(0.32, -1.0), (0.32, -0.32), (1.0, -0.32)])
     turn = np.array([[0.0, 1.0], [-1.0, 0.0]])  # a quarter turn of row vectors
-    return np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
+    return [np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])]
 
 
 def _disc() -> Outline:
@@ -44,24 +36,14 @@ def _ring() -> Outline:
     return [_circle(), _circle(0.55)]
 
 
-def _square() -> Outline:
-    return [np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], dtype=np.float64) * 0.9]
-
-
-def _star() -> Outline:
-    return [_regular(5, inner=0.42)]
-
-
 def _triangle() -> Outline:
-    return [_regular(3)]
+    return [np.array([(0.0, -1.0), (0.75**0.5, 0.5), (-(0.75**0.5), 0.5)])]
 
 
 CLASS_OUTLINES: Dict[str, Callable[[], Outline]] = {
-    "cross": lambda: [_cross()],
+    "cross": _cross,
     "disc": _disc,
     "ring": _ring,
-    "square": _square,
-    "star": _star,
     "triangle": _triangle,
 }
 

@@ -1,7 +1,7 @@
 """The demo's detection set: textured shapes on textured grounds, in VOC layout, made from a seed.
 
-Colours and textures say nothing about the class, so only the outline does; shapes are turned, stretched a little,
-between 1/6 and 2/3 of the image's shorter side, and may cover each other (the box is of the whole shape, at least 60%
+Colours and textures say nothing about the class, so only the outline does; shapes are turned and stretched a
+little, between 1/6 and 2/3 of the image's shorter side, and may cover each other (the box is of the whole shape, at least 60%
 of which stays visible). Bars and long ellipses are clutter without a label.
 
 ``python -m frcnn_alt.data.shapes --output datasets/shapes`` makes the set that ``configs/demo`` trains on.
@@ -26,17 +26,13 @@ __all__ = ["CLASSES", "make_shapes", "render_scene"]
 CLASSES: Tuple[str, ...] = tuple(sorted(CLASS_OUTLINES))
 SIZE_RANGE = (1 / 6, 2 / 3)  # square root of the box area, as a share of the image's shorter side
 MAX_OBJECTS = 5
-MAX_TURN = np.pi  # radians, either way
-BG_SWING=None
-FG=(0,1)
-CLUTTER=(2,7)
-NOISE=10
+MAX_TURN = np.pi / 6  # radians, either way
 
 _VERSION = 1  # of the pictures; part of shapes.json, so raise it when the same seed gives other bytes
 _PARAMETERS_FILE = "shapes.json"
 _MAX_IOU = 0.25  # below the detector's NMS threshold of 0.3, so that no true box is lost to NMS
 _MIN_VISIBLE = 0.6
-_MIN_CONTRAST = 70.0  # RGB distance between a shape's mean colour and what it covers
+_MIN_CONTRAST = 90.0  # RGB distance between a shape's mean colour and what it covers
 
 
 class LabelledBox(NamedTuple):
@@ -58,15 +54,19 @@ def _random_outline(rng: np.random.Generator, outline: Outline, size: float, wid
     return [ring * size + offset for ring in unit]
 
 
-def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, texture_strength: float) -> None:
-    """Fill `cover` (H, W) of `image` (H, W, 3) with a random texture in colours that stand out from what is there."""
+def _textured(rng: np.random.Generator, height: int, width: int, colour: np.ndarray, contrast: float) -> np.ndarray:
+    """A (height, width, 3) random texture that swings by up to `contrast` about a colour, each channel on its own."""
+    swing = rng.uniform(-contrast, contrast, 3)
+    return np.clip(tint(random_texture(rng, height, width), colour - swing, colour + swing), 0, 255)
+
+
+def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, contrast: float) -> None:
+    """Fill `cover` (H, W) of `image` (H, W, 3) with a random texture in a colour that stands out from what is there."""
     beneath = (image * cover[..., None]).sum(axis=(0, 1)) / cover.sum()
     colour = random_colour(rng)
     while np.linalg.norm(colour - beneath) < _MIN_CONTRAST:
         colour = random_colour(rng)
-    swing = rng.uniform(-1, 1, 3) * 110 * texture_strength
-    paint = tint(random_texture(rng, *cover.shape), colour - swing, colour + swing)
-    image += cover[..., None] * (np.clip(paint, 0, 255) - image)
+    image += cover[..., None] * (_textured(rng, *cover.shape, colour, contrast) - image)
 
 
 def _paint_clutter(rng: np.random.Generator, image: np.ndarray, count: int) -> None:
@@ -76,7 +76,7 @@ def _paint_clutter(rng: np.random.Generator, image: np.ndarray, count: int) -> N
         size = min(height, width) * rng.uniform(0.08, 0.35)
         cover = fill(_random_outline(rng, outline, size, width, height), height, width)
         if cover.sum() >= 1:
-            _paint(rng, image, cover, texture_strength=0.3)
+            _paint(rng, image, cover, contrast=20)
 
 
 def _iou(a: LabelledBox, b: LabelledBox) -> float:
@@ -101,15 +101,8 @@ def render_scene(rng: np.random.Generator, width: int, height: int) -> Tuple[np.
     Returns:
         the image, (height, width, 3) uint8 RGB, and its 1 to 5 labelled boxes from the hindmost to the foremost.
     """
-    if BG_SWING is None:
-        image = tint(random_texture(rng, height, width), random_colour(rng), random_colour(rng))
-    else:
-        c=random_colour(rng); sw=rng.uniform(-1,1,3)*BG_SWING
-        image = tint(random_texture(rng, height, width), c-sw, c+sw)
-    if BG_SWING is None and rng.random() < 0.5:  # a second layer, so that grounds are more than one regular pattern
-        layer = tint(random_texture(rng, height, width), random_colour(rng), random_colour(rng))
-        image += 0.45 * random_texture(rng, height, width)[..., None] * (layer - image)
-    _paint_clutter(rng, image, count=int(rng.integers(*CLUTTER)))
+    image = _textured(rng, height, width, random_colour(rng), contrast=50)
+    _paint_clutter(rng, image, count=int(rng.integers(0, 4)))
 
     boxes: List[LabelledBox] = []
     covers: List[np.ndarray] = []
@@ -123,12 +116,12 @@ def render_scene(rng: np.random.Generator, width: int, height: int) -> Tuple[np.
         hides_too_much = any(seen.sum() < _MIN_VISIBLE * whole.sum() for seen, whole in zip(left, covers))
         if hides_too_much or any(_iou(box, other) > _MAX_IOU for other in boxes):
             continue
-        _paint(rng, image, cover, texture_strength=rng.uniform(*FG))
+        _paint(rng, image, cover, contrast=rng.uniform(0, 40))
         boxes.append(box)
         covers.append(cover)
         visible = left + [cover]
 
-    image += rng.normal(0, rng.uniform(0, NOISE), image.shape)
+    image += rng.normal(0, rng.uniform(0, 6), image.shape)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8), boxes
 
 
@@ -148,7 +141,8 @@ def _annotation(file_name: str, width: int, height: int, boxes: Sequence[Labelle
         add(node, name=box.name, pose="Unspecified", truncated=0, difficult=0)
         corners = ElementTree.SubElement(node, "bndbox")
         add(corners, xmin=box.x1 + 1, ymin=box.y1 + 1, xmax=box.x2, ymax=box.y2)
-    ElementTree.indent(root) if hasattr(ElementTree, "indent") else None
+    if hasattr(ElementTree, "indent"):  # Python 3.9
+        ElementTree.indent(root)
     return ElementTree.ElementTree(root)
 
 

@@ -123,7 +123,7 @@ def _plan_step(
         "parameters": counts,
         "ims_per_batch": step_cfg.SOLVER.IMS_PER_BATCH,
         "max_iter": step_cfg.SOLVER.MAX_ITER,
-        "lr_steps": [drop for drop in step_cfg.SOLVER.STEPS if drop < step_cfg.SOLVER.MAX_ITER],
+        "lr_steps": list(step_cfg.SOLVER.STEPS),
         "base_lr": step_cfg.SOLVER.BASE_LR,
         "gamma": step_cfg.SOLVER.GAMMA,
         "proposals_in": step.proposals_from,

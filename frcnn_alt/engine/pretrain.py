@@ -26,6 +26,7 @@ from ..data import seed_for
 from ..modeling.classifier import BackboneClassifier
 from .defaults import ConfigError
 from .pretrain_data import ClassificationData, open_classification_data, pretraining_hash
+from .pretrain_init import initialize_from_images
 
 __all__ = ["PretrainTrainer", "measure_accuracy", "pretrain", "working_folder"]
 
@@ -59,7 +60,10 @@ def _solver_config(cfg: CfgNode) -> CfgNode:
     for key in ("MAX_ITER", "STEPS", "BASE_LR", "MOMENTUM", "WEIGHT_DECAY"):
         cfg.SOLVER[key] = cfg.PRETRAIN[key]
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
-    # a new network's first gradients are its largest
+    # a new network's first gradients are its largest, and some of them far larger than the others
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "norm"
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 2.0
     cfg.SOLVER.WARMUP_ITERS = max(1, cfg.PRETRAIN.MAX_ITER // 20)
     cfg.SOLVER.WARMUP_FACTOR = 0.1
     return cfg
@@ -237,6 +241,9 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
     torch.manual_seed(seed_for(seed))
     model = BackboneClassifier(cfg, num_classes=len(data.classes))
     model.to(cfg.MODEL.DEVICE)
+    step = -(-cfg.PRETRAIN.BATCH_SIZE // 64)  # some dozens, spread over the first batch, which has one image size
+    first = [data.train[position][0] for position in range(0, cfg.PRETRAIN.BATCH_SIZE, step)]
+    initialize_from_images(model, torch.stack(first))
     trainer = PretrainTrainer(cfg, model, data, seed, config_hash, folder)
     start_iter = trainer.resume() if resume else 0
     if start_iter < trainer.max_iter:

@@ -126,7 +126,7 @@ def pretraining_hash(cfg: CfgNode, seed: int, data: ClassificationData) -> str:
             "box_head": cfg.MODEL.ROI_BOX_HEAD,
             "pixels": [cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FORMAT],
             "detection_size": [cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN] if crops else None,
-            "solver": [cfg.SOLVER.GAMMA, cfg.SOLVER.BIAS_LR_FACTOR, cfg.SOLVER.CLIP_GRADIENTS],
+            "solver": [cfg.SOLVER.GAMMA, cfg.SOLVER.BIAS_LR_FACTOR],
             "pretrain": pretrain,
             "classes": data.classes,
             "data": data.digest,

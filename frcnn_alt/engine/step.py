@@ -88,8 +88,10 @@ def configure_step(
     step_cfg = cfg.clone()
     step_cfg.defrost()
     step_cfg.OUTPUT_DIR = output_dir
-    for key in ("IMS_PER_BATCH", "MAX_ITER", "STEPS", "BASE_LR"):
+    for key in ("IMS_PER_BATCH", "MAX_ITER", "BASE_LR"):
         step_cfg.SOLVER[key] = solver[key]
+    # Drops at or after the end have no effect, and fvcore refuses more of them than iterations.
+    step_cfg.SOLVER.STEPS = tuple(drop for drop in solver.STEPS if drop < solver.MAX_ITER)
     step_cfg.MODEL.FREEZE_COMPONENTS = tuple(step.frozen)
     if step.kind == RPN:
         whole = cfg.MODEL.META_ARCHITECTURE

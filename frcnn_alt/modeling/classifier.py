@@ -52,7 +52,7 @@ class BackboneClassifier(nn.Module):
         self.classifier = nn.Linear(box_head.output_shape.channels, num_classes)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
-        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.normal_(self.classifier.weight, std=self.classifier.in_features**-0.5)
         nn.init.zeros_(self.classifier.bias)
 
     @classmethod

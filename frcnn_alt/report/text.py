@@ -12,11 +12,10 @@ def duration(seconds: Optional[float]) -> str:
     """Return "7 s", "3 min 05 s" or "2 h 07 min"; "-" for None."""
     if seconds is None:
         return "-"
-    whole = int(round(seconds))
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    whole = round(seconds)
+    if whole >= 3600:
+        return "{} h {:02d} min".format(*divmod(round(whole / 60), 60))
+    return "{} min {:02d} s".format(*divmod(whole, 60)) if whole >= 60 else f"{whole} s"
 
 
 def percent(value: Optional[float]) -> str:

@@ -94,12 +94,14 @@ def test_box_is_that_of_the_painted_pixels():
 
 
 @pytest.mark.parametrize(
-    "name, area", [("disc", np.pi / 4), ("ring", np.pi / 4 * (1 - 0.55**2)), ("square", 1.0)]
+    "name, area",
+    [("disc", np.pi / 4), ("ring", np.pi / 4 * (1 - 0.55**2)), ("triangle", 0.5), ("cross", 1 - 4 * 0.34**2)],
 )
 def test_filled_area(name, area):
     outline = [ring * 80 + 10 for ring in place(CLASS_OUTLINES[name](), angle=0.0, stretch=1.0)]
-    assert outline_box(outline) == pytest.approx((10, 10, 90, 90))
-    assert fill(outline, 100, 100).sum() / 80**2 == pytest.approx(area, abs=0.02)
+    x1, y1, x2, y2 = outline_box(outline)
+    assert (x1, y1, (x2 - x1) * (y2 - y1)) == pytest.approx((10, 10, 80**2))
+    assert fill(outline, 110, 110).sum() / 80**2 == pytest.approx(area, abs=0.025)
 
 
 def test_objects_stay_visible_and_apart():

@@ -168,7 +168,7 @@ def write_run(run_dir, finished_steps=4, images=9):
     return run_dir
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run():
     """The function `write_run`."""
     return write_run

@@ -53,7 +53,8 @@ def test_photographs_turned_by_exif(finished_run, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(path, exif=exif)
-    lines = [json.loads(line) for line in open(detections_of(finished_run))]
+    with open(detections_of(finished_run)) as file:
+        lines = [json.loads(line) for line in file]
     for line in lines[1:]:
         line["file_name"] = str(path)
     with open(detections_of(finished_run), "w") as file:

@@ -63,7 +63,15 @@ def test_not_a_run_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "seconds, text",
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.7, "1 h 00 min"), (7620, "2 h 07 min"), (None, "-")],
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599.7, "1 h 00 min"),
+        (7649, "2 h 07 min"),
+        (7170.5, "2 h 00 min"),
+        (None, "-"),
+    ],
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text

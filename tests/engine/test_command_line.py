@@ -1,0 +1,106 @@
+"""The front door as a person uses it: train, resume, overwrite, evaluate; mistakes end in one line."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from frcnn_alt.data.shapes import make_shapes
+from frcnn_alt.engine import ConfigError, default_argument_parser, main, run_command_line
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("front_door")
+    make_shapes(str(folder / "shapes"), seed=2, num_trainval=4, num_test=2, size=(112, 84))
+    base = os.path.join(ROOT, "configs", "Base-RCNN-ZF.yaml")
+    (folder / "mine.yaml").write_text(
+        f"""_BASE_: "{base}"
+MODEL:
+  BACKBONE: {{WIDTH_MULTIPLIER: 0.06}}
+  ROI_BOX_HEAD: {{FC_DIM: 16}}
+  ANCHOR_GENERATOR: {{SIZES: [[16, 32, 64]]}}
+INPUT: {{MIN_SIZE_TRAIN: [84], MIN_SIZE_TEST: 84}}
+DATASETS: {{VOC_LAYOUT: {{ROOT: "{folder / 'shapes'}"}}}}
+DATALOADER: {{NUM_WORKERS: 0}}
+SCHEDULE:
+  STEP1: {{MAX_ITER: 2, STEPS: [1]}}
+  STEP2: {{MAX_ITER: 2, STEPS: [1]}}
+  STEP3: {{MAX_ITER: 2, STEPS: [1]}}
+  STEP4: {{MAX_ITER: 2, STEPS: [1]}}
+OUTPUT_DIR: "{folder / 'run'}"
+"""
+    )
+    return folder
+
+
+def _run(folder, *words):
+    return default_argument_parser().parse_args(["--config-file", str(folder / "mine.yaml"), *words])
+
+
+def test_train_then_evaluate_then_refuse_then_resume(folder):
+    after = []
+    assert main(_run(folder), after_training=after.append) == 0
+    assert after == [str(folder / "run")]
+    with open(folder / "run" / "results.json") as file:
+        results = json.load(file)["bbox"]
+
+    assert main(_run(folder, "--eval-only")) == 0  # finds the run's own network
+    config = str(folder / "run" / "config.yaml")
+    assert main(default_argument_parser().parse_args(["--config-file", config, "--eval-only"])) == 0
+    detections = folder / "run" / "eval_only" / "inference" / "shapes_test" / "detections.jsonl"
+    assert detections.read_text() == (folder / "run" / "inference" / "shapes_test" / "detections.jsonl").read_text()
+
+    with pytest.raises(ConfigError, match="--resume"):
+        main(_run(folder))
+    assert main(_run(folder, "--resume")) == 0
+    with open(folder / "run" / "results.json") as file:
+        assert json.load(file)["bbox"] == results
+    assert main(_run(folder, "--overwrite", "SCHEDULE.STEP1.MAX_ITER", "1")) == 0
+
+
+def test_single_step_trainer_trains_everything_together(folder):
+    words = ["TRAINER", "SingleStepTrainer", "OUTPUT_DIR", str(folder / "joint"), "SOLVER.MAX_ITER", "2"]
+    words += ["SOLVER.IMS_PER_BATCH", "2", "SOLVER.STEPS", "(1,)", "MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS", "fixed"]
+    assert main(_run(folder, *words, "MODEL.RPN.BBOX_REG_STATISTICS", "none")) == 0
+    with open(folder / "joint" / "metrics.json") as file:
+        last = json.loads(file.read().splitlines()[-1])
+    assert {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"} <= set(last)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["SOLVER.BASE_LRR", "1"], "Did you mean SOLVER.BASE_LR"),
+        (["DATASETS.VOC_LAYOUT.ROOT", "/nowhere"], "DATASETS.VOC_LAYOUT.ROOT"),
+        (["OUTPUT_DIR", "nowhere", "--eval-only"], "pairs"),
+    ],
+)
+def test_mistakes_end_in_one_message_and_status_2(folder, words, message, capsys):
+    assert run_command_line(main, _run(folder, *words)) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed and "Traceback" not in printed
+
+
+def test_evaluating_without_a_network_is_one_message(folder, capsys):
+    assert run_command_line(main, _run(folder, "--eval-only", "OUTPUT_DIR", "/nowhere/at/all")) == 2
+    assert "needs a trained network" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_start_writes_nothing(folder, tmp_path, capsys):
+    out = tmp_path / "new"
+    assert run_command_line(main, _run(folder, "OUTPUT_DIR", str(out), "MODEL.WEIGHTS", "nowhere.pth")) == 2
+    assert "MODEL.WEIGHTS" in capsys.readouterr().err
+    assert not (out / "manifest.json").exists()
+
+
+def test_the_tool_itself_starts(folder):
+    command = [sys.executable, os.path.join(ROOT, "tools", "train_net.py"), "--config-file", str(folder / "mine.yaml")]
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    done = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "step4_fast_rcnn" in done.stdout
