@@ -9,8 +9,9 @@ python tools/visualize.py --config-file output/zf_4step_shapes/config.yaml --inp
 import argparse
 import os
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
+from frcnn_alt import get_cfg
 from frcnn_alt.data import DatasetError
 from frcnn_alt.engine.defaults import ConfigError, setup_cfg
 from frcnn_alt.report import LabelledBox, class_color, draw_boxes
@@ -35,8 +36,8 @@ class InputError(ValueError):
     """There is nothing to draw on, or no good place to draw into."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
+def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="the config.yaml of a run")
     parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="images, or folders of images")
@@ -44,7 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--confidence-threshold", type=float, default=0.6, help="lowest score drawn (default: 0.6)")
     parser.add_argument("--proposals", type=int, default=0, metavar="N", help="draw the N best proposals instead")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
-    return parser
+    args = parser.parse_args(arguments)
+    # argparse gives --input all that follows it, the overrides too.
+    sections = tuple(f"{section}." for section in get_cfg())
+    first = next((i for i, path in enumerate(args.input) if path.startswith(sections)), len(args.input))
+    args.input, args.opts = args.input[:first], args.input[first:] + args.opts
+    return args
 
 
 def list_images(paths: List[str], output: str) -> List[str]:
@@ -150,7 +156,7 @@ def visualize(args: argparse.Namespace) -> int:
 
 def main() -> None:
     try:
-        sys.exit(visualize(build_parser().parse_args()))
+        sys.exit(visualize(parse_arguments()))
     except (ConfigError, DatasetError, InputError) as error:
         sys.exit(f"error: {error}")
 

@@ -151,6 +151,8 @@ def build_train_loader(
         collate_fn=trivial_batch_collator,
         worker_init_fn=_one_thread,
         persistent_workers=cfg.DATALOADER.NUM_WORKERS > 0,
+        # The workers' base seed: without one of its own the loader draws from the global generator, when it likes.
+        generator=torch.Generator().manual_seed(seed),
     )
 
 

@@ -1,8 +1,8 @@
 """The demo's detection set: textured shapes on textured grounds, in VOC layout, made from a seed.
 
 Colours and textures say nothing about the class, so only the outline does; shapes are turned and stretched a
-little, between 1/6 and 2/3 of the image's shorter side, and may cover each other (the box is of the whole shape, at least 60%
-of which stays visible). Bars and long ellipses are clutter without a label.
+little, between 1/6 and 2/3 of the image's shorter side, and may cover each other (the box is of the whole
+shape, at least 60% of which stays visible). Bars and long ellipses are clutter without a label.
 
 ``python -m frcnn_alt.data.shapes --output datasets/shapes`` makes the set that ``configs/demo`` trains on.
 """

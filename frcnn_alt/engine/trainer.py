@@ -48,7 +48,7 @@ class AlternatingTrainer(Evaluates):
         self.output_dir = cfg.OUTPUT_DIR
 
     def plan(self) -> Plan:
-        """Plan the run and check all of it: keys, data sets, files, shapes. Only a list of malformed data is written."""
+        """Plan the run and check all of it: keys, data sets, files, shapes. At most malformed.txt is written."""
         problems = check_config(self.cfg)
         try:
             check_datasets(self.cfg)
@@ -65,9 +65,9 @@ class AlternatingTrainer(Evaluates):
             ConfigError: the plan has problems, or the folder's run was made with another config.
         """
         plan = self.plan()
-        logger.info("\n%s", plan)
         if plan.problems:
-            raise ConfigError(f"The run cannot start; {len(plan.problems)} to mend (see above).")
+            raise ConfigError(f"the run cannot start, {len(plan.problems)} to mend at the end of its plan:\n{plan}")
+        logger.info("\n%s", plan)
         began = time.perf_counter()
         schedule = build_schedule(self.cfg)
         manifest = self._open_manifest(plan)

@@ -91,7 +91,7 @@ def test_evaluating_without_a_network_is_one_message(folder, capsys):
     assert "needs a trained network" in capsys.readouterr().err
 
 
-def test_a_run_that_cannot_start_writes_nothing(folder, tmp_path, capsys):
+def test_a_run_that_cannot_start_says_why_and_leaves_none(folder, tmp_path, capsys):
     out = tmp_path / "new"
     assert run_command_line(main, _run(folder, "OUTPUT_DIR", str(out), "MODEL.WEIGHTS", "nowhere.pth")) == 2
     assert "MODEL.WEIGHTS" in capsys.readouterr().err

@@ -20,7 +20,7 @@ STEPS = ["step1_rpn", "step2_fast_rcnn", "step3_rpn", "step4_fast_rcnn"]
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     root = str(tmp_path_factory.mktemp("data") / "tiny_shapes")
-    make_shapes(root, seed=1, num_trainval=6, num_test=8, size=(112, 84))
+    make_shapes(root, seed=1, num_trainval=6, num_test=16, size=(112, 84))
     return root
 
 
