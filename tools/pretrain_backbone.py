@@ -15,37 +15,32 @@ On an ImageNet-layout folder (train/<class>/*.jpg, val/<class>/*.jpg), on 4 GPUs
 import argparse
 import sys
 
-from frcnn_alt.data import DatasetError
-from frcnn_alt.engine.defaults import ConfigError, setup_cfg
+from frcnn_alt.engine.command_line import run_command_line
+from frcnn_alt.engine.defaults import setup_cfg
 from frcnn_alt.engine.pretrain import pretrain, working_folder
 
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 
-def run(args: argparse.Namespace) -> None:
-    """What each process does."""
+def run(args: argparse.Namespace) -> int:
+    """Pre-train as `args` say, in one of the processes."""
     cfg = setup_cfg(args)
     output = args.output or cfg.MODEL.WEIGHTS
     for name in ("detectron2", "fvcore", "frcnn_alt"):
         setup_logger(working_folder(output) if output else None, distributed_rank=comm.get_rank(), name=name)
     pretrain(cfg, output, resume=args.resume, overwrite=args.overwrite)
+    return 0
 
 
-def main() -> None:
+def argument_parser() -> argparse.ArgumentParser:
+    """Return detectron2's parser with what is to be written."""
     parser = default_argument_parser(__doc__)
     parser.add_argument("--output", default="", help="file to write (default: MODEL.WEIGHTS)")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
-    args = parser.parse_args()
-    try:
-        if args.num_gpus * args.num_machines > 1:
-            launch(run, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, (args,))
-        else:
-            run(args)
-    except (ConfigError, DatasetError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command_line(run, argument_parser().parse_args()))

@@ -24,6 +24,8 @@ from detectron2.structures import BoxMode
 from PIL import Image
 from torch.utils.data import Dataset
 
+from .problems import DatasetError
+
 __all__ = ["CropSource", "ValidationCrops", "TrainingCrops"]
 
 MAX_CONTEXT = 2**0.5
@@ -54,7 +56,7 @@ class CropSource:
         cache_bytes: resized images are kept while they fit; beyond that they are decoded at each use.
 
     Raises:
-        ValueError: no object can be cropped.
+        DatasetError: no object can be cropped.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class CropSource:
                     self.objects.append((number, annotation["category_id"], box))
             self.boxes.append(np.array(boxes).reshape(-1, 4))
         if not self.objects:
-            raise ValueError(f"None of {len(dicts)} images has an object that is not marked difficult: no crops to cut")
+            raise DatasetError(f"None of {len(dicts)} images has an object that is not marked difficult: no crops")
         self.of_class = [[o for o, (_, label, _) in enumerate(self.objects) if label == k] for k in range(num_classes)]
         self.present = [k for k in range(num_classes) if self.of_class[k]]
 
@@ -151,7 +153,7 @@ class CropSource:
         """Draw a window of an object's size with IoU below 0.3 with every box: (image number, window, K).
 
         Raises:
-            ValueError: none was found; the images are filled with objects.
+            DatasetError: none was found; the images are filled with objects.
         """
         shrink = 1.0
         for _ in range(_TRIES):
@@ -165,7 +167,7 @@ class CropSource:
             if (_ious(window, self.boxes[number]) < MAX_BACKGROUND_IOU).all():
                 return number, window, self.num_classes
             shrink = max(shrink * 0.98, 0.1)  # small windows overlap large objects less
-        raise ValueError(
+        raise DatasetError(
             "No background was found beside the objects of the training images: set PRETRAIN.BACKGROUND_FRACTION to 0"
         )
 

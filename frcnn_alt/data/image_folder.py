@@ -16,6 +16,8 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from .problems import DatasetError
+
 __all__ = ["ValidationImages", "TrainingImages", "open_image_folder"]
 
 
@@ -23,16 +25,16 @@ def open_image_folder(root: str, split: str) -> ImageFolder:
     """Open ``root/split``.
 
     Raises:
-        FileNotFoundError: there is no such folder, or a class in it has no images; the message shows the layout wanted.
+        DatasetError: there is no such folder, or a class in it has no images; the message shows the layout wanted.
     """
     folder = os.path.join(root, split)
     layout = f"{root}/train/<class>/*.jpg and {root}/val/<class>/*.jpg"
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"PRETRAIN.DATA: {folder} is not a folder; wanted is the layout {layout}, or 'crops'")
+        raise DatasetError(f"PRETRAIN.DATA: {folder} is not a folder; wanted is the layout {layout}, or 'crops'")
     try:
         return ImageFolder(folder)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"PRETRAIN.DATA: {error} Wanted is the layout {layout}") from error
+        raise DatasetError(f"PRETRAIN.DATA: {error} Wanted is the layout {layout}") from error
 
 
 def _as_tensor(image: Image.Image, image_format: str) -> torch.Tensor:

@@ -234,9 +234,11 @@ def _main() -> None:
     parser.add_argument("--num-test", type=int, default=100)
     parser.add_argument("--size", type=int, nargs=2, default=(224, 168), metavar=("WIDTH", "HEIGHT"))
     args = parser.parse_args()
-    make_shapes(
-        args.output, seed=args.seed, num_trainval=args.num_trainval, num_test=args.num_test, size=tuple(args.size)
-    )
+    numbers = {"seed": args.seed, "num_trainval": args.num_trainval, "num_test": args.num_test}
+    try:
+        make_shapes(args.output, size=tuple(args.size), **numbers)
+    except (ValueError, FileExistsError) as error:
+        parser.error(str(error))
     print(f"{args.num_trainval} + {args.num_test} images of {', '.join(CLASSES)} in {args.output}")
 
 

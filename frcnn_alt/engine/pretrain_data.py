@@ -108,7 +108,7 @@ def open_classification_data(cfg: CfgNode, seed: int) -> ClassificationData:
 
     Raises:
         ConfigError: the keys contradict each other, or INPUT.FORMAT is neither "BGR" nor "RGB".
-        FileNotFoundError: no such folder, or not that layout.
+        DatasetError: no data, malformed data, or a folder of another layout.
     """
     if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
         raise ConfigError(f"Pre-training knows INPUT.FORMAT 'BGR' and 'RGB', not {cfg.INPUT.FORMAT!r}")

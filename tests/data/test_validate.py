@@ -6,6 +6,7 @@ import shutil
 
 from frcnn_alt import get_cfg
 from frcnn_alt.data import DatasetError, check_datasets, load_dataset_dicts, register_datasets
+from frcnn_alt.data.coco_json import clean_coco_json
 from frcnn_alt.data.images import check_image_files, image_size
 from frcnn_alt.data.problems import Problem, describe_problems
 
@@ -222,6 +223,9 @@ def test_coco_json_without_what_is_malformed(tmp_path):
     dicts = load_dataset_dicts(cfg.DATASETS.TRAIN[0])
     assert [record["image_id"] for record in dicts] == [0]
     assert [annotation["bbox"] for annotation in dicts[0]["annotations"]] == [[1, 1, 10, 10], [20.5, 5, 39.51, 10]]
+    cleaned, _ = clean_coco_json(cfg.DATASETS.COCO_JSON.TRAIN_JSON, cfg.DATASETS.COCO_JSON.TRAIN_IMAGES)
+    assert {image["id"] for image in cleaned["images"]} == {0, 2}
+    assert {annotation["image_id"] for annotation in cleaned["annotations"]} == {0, 2}
 
 
 def test_a_coco_json_that_is_none(tmp_path):

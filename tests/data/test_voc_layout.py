@@ -155,3 +155,12 @@ def test_image_ids_may_hold_spaces(voc_folder):
     dicts, problems = read(root)
     assert problems == []
     assert [record["image_id"] for record in dicts] == ["my dog 1"]
+
+
+def test_lists_written_on_windows(voc_folder):
+    root = voc_folder({"a": [("dog", 2, 2, 30, 30)]})
+    (root / "ImageSets" / "Main" / "trainval.txt").write_bytes(b"\xef\xbb\xbfa\r\n\r\n")
+    (root / "CLASSES.txt").write_bytes(b"\xef\xbb\xbfdog\r\n")
+    dicts, problems = read(root, classes=find_voc_layout_classes(str(root), ["trainval"]))
+    assert problems == []
+    assert [record["image_id"] for record in dicts] == ["a"]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from detectron2.evaluation import inference_on_dataset
 from detectron2.structures import Boxes, Instances
+from detectron2.utils import comm
 from torch import nn
 from voc_files import voc_annotation, write_image
 
@@ -179,3 +180,36 @@ def test_coco_json_measures_by_class_what_is_not_left_out(tmp_path):
     # one of two dogs: COCO interpolates at 101 recalls, of which 0.00 to 0.50 are reached
     assert result["bbox"]["AP50-dog"] == pytest.approx(100 * 51 / 101)
     assert result["bbox"]["AP50"] == pytest.approx((100 + 100 * 51 / 101) / 2)
+
+
+def test_coco_json_images_of_another_size_are_not_missed(tmp_path):
+    cfg = coco_config(tmp_path, "leave_out")
+    for side in ("train", "test"):  # what is malformed here is in the image file alone
+        path = tmp_path / f"{side}.json"
+        contents = json.loads(path.read_text())
+        contents["images"], contents["annotations"] = contents["images"][:2], contents["annotations"][:3]
+        path.write_text(json.dumps(contents))
+    write_image(tmp_path / "images" / "b.jpg", (30, 30))
+    check_datasets(cfg)
+    result, folder = evaluate(cfg, Oracle(cfg.DATASETS.TEST[0]), tmp_path / "output")
+    assert list(lines_of(folder)[1]) == [0]
+    assert result["bbox"]["AP50-dog"] == pytest.approx(100)
+
+
+def test_several_processes_are_put_together_in_order(voc_folder, tmp_path, monkeypatch):
+    cfg = voc_config(voc_folder(IMAGES), tmp_path)
+    name = cfg.DATASETS.TEST[0]
+    oracle, dicts = Oracle(name), load_dataset_dicts(name)
+    shares = []  # by image, what each evaluator of a process hands to the main one: metric, then writer
+    for record in reversed(dicts):
+        evaluator = build_evaluator(cfg, name, str(tmp_path))
+        evaluator.reset()
+        evaluator.process([record], oracle([record]))
+        with monkeypatch.context() as patch:
+            patch.setattr(comm, "gather", lambda data, dst=0, share=shares: share.append(data) or [data])
+            evaluator.evaluate()
+    gathered = iter([shares[0::2], shares[1::2]])
+    monkeypatch.setattr(comm, "gather", lambda data, dst=0: next(gathered))
+    result = evaluator.evaluate()
+    assert result["bbox"]["AP50"] == pytest.approx(100)
+    assert list(lines_of(tmp_path / "inference" / name)[1]) == ["a", "b", "nothing"]

@@ -145,7 +145,7 @@ def write_run(run_dir, finished_steps=4, images=9):
         entries.append(entry)
     manifest = {
         "version": 1,
-        "name": "zf_4step_toys",
+        "name": "zf <4 steps>",
         "schedule": "four_step",
         "seed": 6,
         "command": ["tools/train_net.py", "--config-file", "configs/a b.yaml"],

@@ -107,6 +107,7 @@ def test_numbers_are_those_of_the_results(page, reported_run):
 
 def test_text_is_escaped(page):
     """Class names, machine and command come from outside; the parser gives them back as they were."""
+    assert page.text.count("zf <4 steps>") == 2  # title and heading
     assert "ring & <star>" in page.text
     assert "platform: Linux <x86>" in page.text
     assert "tools/train_net.py --config-file 'configs/a b.yaml'" in page.text
@@ -154,6 +155,7 @@ def test_failure_leaves_the_old_report(evaluated_run):
         write_report(str(evaluated_run))
     assert (evaluated_run / "report" / "index.html").read_text() == before
     assert sorted((evaluated_run / "report" / "pictures").iterdir()) == pictures
+    assert sorted(path.name for path in (evaluated_run / "report").iterdir()) == ["index.html", "pictures"]
 
 
 def test_missing_photographs_are_named(evaluated_run):

@@ -21,11 +21,19 @@ def test_best_and_worst(finished_run):
     assert worst == ["007", "001", "003"]
 
 
-def test_none_is_among_both_and_none_without_error_among_the_worst(finished_run):
+def test_no_image_is_among_both(finished_run):
     best, worst = choose_images(detections_of(finished_run), 100)
     assert len(best) == 9 and worst == []
     best, worst = choose_images(detections_of(finished_run), 5)
     assert sorted(best) == ["000", "002", "005", "006", "008"] and sorted(worst) == ["001", "003", "004", "007"]
+
+
+def test_none_without_error_is_among_the_worst(finished_run):
+    with open(detections_of(finished_run)) as file:
+        lines = file.readlines()
+    with open(detections_of(finished_run), "w") as file:
+        file.writelines([lines[0], *(lines[1 + index] for index in (0, 2, 5, 6, 7, 8))])
+    assert choose_images(detections_of(finished_run), 2)[1] == ["007"]
 
 
 def test_pictures_are_saved_with_truth_beside_detections(finished_run, tmp_path):

@@ -44,7 +44,7 @@ def test_names_the_report_once_it_is_there(finished_run):
 
 def test_unfinished_run(unfinished_run):
     table = final_table(str(unfinished_run))
-    assert table.startswith("zf_4step_toys: not finished")
+    assert table.startswith("zf <4 steps>: not finished")
     assert ["step3_rpn", "running", "backbone: step2_fast_rcnn", "proposal_generator"] in rows(table)
     assert "AP50" not in table and "nan" not in table
 

@@ -24,7 +24,10 @@ class InclusiveCornerRoIPool(RoIPool):
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
         """Pool (N, C, Hi, Wi) over (R, 5) rows of image index, x1, y1, x2, y2 in network pixels to (R, C, P, P)."""
-        return super().forward(input, rois - rois.new_tensor([0.0, 0.0, 0.0, 1.0, 1.0]))
+        # The kernel wants one type for both, and half precision cannot hold coordinates; a maximum loses nothing.
+        common = torch.promote_types(input.dtype, rois.dtype)
+        corners = rois.to(common) - rois.new_tensor([0.0, 0.0, 0.0, 1.0, 1.0], dtype=common)
+        return super().forward(input.to(common), corners).to(input.dtype)
 
 
 class FasterRCNNROIPooler(ROIPooler):

@@ -30,7 +30,7 @@ def test_agrees_with_torchvision_where_no_rounding_matters():
     images = torch.randn(1, 3, 32, 48)
     with torch.no_grad():
         expected = theirs(images)
-        assert expected.std() > 0
+        assert expected.std() > 1e-3
         torch.testing.assert_close(backbone(images)["conv5_3"], expected)
 
 

@@ -121,6 +121,19 @@ def test_no_regions_at_all():
     assert torch.equal(feature.grad, torch.zeros_like(feature))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_features_of_another_precision(dtype):
+    """As under automatic mixed precision: features change their type, boxes do not, and cells stay the same."""
+    torch.manual_seed(0)
+    feature = torch.randn(1, 2, 20, 60, dtype=dtype)
+    boxes = [Boxes(torch.tensor([[0.0, 0.0, 937.0, 313.0], [7.9, 8.1, 103.5, 105.0]]))]
+    pooler = FasterRCNNROIPooler(6, [1 / 16])
+    pooled = pooler([feature], boxes)
+    assert pooled.dtype == dtype
+    expected = pooler([feature.float()], boxes)
+    torch.testing.assert_close(pooled.float(), expected)
+
+
 def test_levels_are_chosen_by_the_true_size():
     """The pixel that is taken off must not move a box of 112 pixels to the level below."""
     random = np.random.RandomState(0)
