@@ -11,6 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser as detectron2_argument_parser
 from detectron2.engine import default_setup as detectron2_setup
+from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..config import get_cfg
@@ -104,7 +105,13 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         cfg: the run's config; its OUTPUT_DIR is made, ``log.txt`` and ``config.yaml`` are written there.
         args: the command line.
     """
-    loggers = [setup_logger(cfg.OUTPUT_DIR, name=name) for name in ("fvcore", "detectron2", "frcnn_alt")]
+    # The arguments are detectron2's own to the letter: setup_logger is cached by them, and others would log twice.
+    rank = comm.get_rank()
+    loggers = [
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore"),
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank),
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="frcnn_alt"),
+    ]
     consoles = {h for log in loggers for h in log.handlers if getattr(h, "stream", None) is sys.stdout}
     levels = [(console, console.level) for console in consoles]
     for console in consoles:

@@ -9,7 +9,7 @@ from detectron2.evaluation import DatasetEvaluator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..data import build_test_loader, load_dataset_dicts
+from ..data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts
 from ..evaluation import build_evaluator
 from .checks import check_config
 from .plan import Plan
@@ -57,8 +57,13 @@ class SingleStepTrainer(Evaluates, StepTrainer):
         self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
 
     def plan(self) -> Plan:
-        """Check the config; a single training has no steps to list."""
-        return Plan(problems=check_config(self.cfg))
+        """Check the config and the data; a single training has no steps to list."""
+        problems = check_config(self.cfg)
+        try:
+            check_datasets(self.cfg)
+        except DatasetError as error:
+            problems.append(str(error))
+        return Plan(problems=problems)
 
     def train(self) -> Dict[str, Any]:
         """Train, then evaluate on DATASETS.TEST."""
