@@ -5,10 +5,10 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from frcnn_alt.data.shapes import make_shapes
 from frcnn_alt.engine import ConfigError, default_argument_parser, main, run_command_line
+
+import pytest
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
@@ -25,14 +25,14 @@ MODEL:
   ROI_BOX_HEAD: {{FC_DIM: 16}}
   ANCHOR_GENERATOR: {{SIZES: [[16, 32, 64]]}}
 INPUT: {{MIN_SIZE_TRAIN: [84], MIN_SIZE_TEST: 84}}
-DATASETS: {{VOC_LAYOUT: {{ROOT: "{folder / 'shapes'}"}}}}
+DATASETS: {{VOC_LAYOUT: {{ROOT: "{folder / "shapes"}"}}}}
 DATALOADER: {{NUM_WORKERS: 0}}
 SCHEDULE:
   STEP1: {{MAX_ITER: 2, STEPS: [1]}}
   STEP2: {{MAX_ITER: 2, STEPS: [1]}}
   STEP3: {{MAX_ITER: 2, STEPS: [1]}}
   STEP4: {{MAX_ITER: 2, STEPS: [1]}}
-OUTPUT_DIR: "{folder / 'run'}"
+OUTPUT_DIR: "{folder / "run"}"
 """
     )
     return folder

@@ -1,4 +1,4 @@
-"""The whole 4-step run in miniature: generated images, both backbones at a fraction of their width, a few iterations."""
+"""The whole 4-step run in miniature: generated images, both backbones at a fraction of their width."""
 
 import json
 import os

@@ -1,0 +1,66 @@
+"""What decides that a step is finished, and what does not."""
+
+import json
+
+from frcnn_alt import get_cfg
+from frcnn_alt.engine.manifest import Manifest, config_hash, write_json
+
+import pytest
+
+
+def _changed(**values):
+    cfg = get_cfg()
+    cfg.merge_from_list([part for key, value in values.items() for part in (key.replace("__", "."), value)])
+    return cfg
+
+
+def test_hash_sees_config_and_inputs_but_not_places_and_machines():
+    inputs = {"weights": "aa", "seed": "1"}
+    same = config_hash(get_cfg(), inputs)
+    for key, value in [
+        ("OUTPUT_DIR", "elsewhere"),
+        ("DATALOADER.NUM_WORKERS", 9),
+        ("MODEL.DEVICE", "cpu"),
+        ("MODEL.WEIGHTS", "the/same/file/elsewhere.pth"),
+        ("SOLVER.CHECKPOINT_PERIOD", 3),
+        ("SCHEDULE.STEP4.MAX_ITER", 3),  # each step's own values stand in its SOLVER
+    ]:
+        cfg = get_cfg()
+        cfg.merge_from_list([key, value])
+        assert config_hash(cfg, inputs) == same, key
+    for cfg, other in [
+        (_changed(SOLVER__BASE_LR=0.5), inputs),
+        (_changed(MODEL__RPN__NMS_THRESH=0.6), inputs),
+        (get_cfg(), {**inputs, "weights": "bb"}),
+        (get_cfg(), {**inputs, "seed": "2"}),
+    ]:
+        assert config_hash(cfg, other) != same
+
+
+def test_manifest_round_trip(tmp_path):
+    assert Manifest.read(str(tmp_path)) is None
+    manifest = Manifest.new(str(tmp_path), "mine", "four_step", 7, [{"name": "step1_rpn", "state": "pending"}])
+    manifest.update_step(
+        "step1_rpn", state="finished", outputs={"model": {"sha256": "ff"}, "proposals": {"a": {"sha256": "ee"}}}
+    )
+    again = Manifest.read(str(tmp_path))
+    assert again.data == manifest.data and again.step("step1_rpn")["state"] == "finished"
+    assert (again.output_hash("step1_rpn"), again.output_hash("step1_rpn", "a")) == ("ff", "ee")
+    assert {"command", "versions", "machine", "seed", "schedule"} <= set(again.data)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": 1, "steps": 3}', '{"version": 2, "steps": []}'])
+def test_other_files_are_refused_by_name(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match="manifest.json"):
+        Manifest.read(str(tmp_path))
+
+
+def test_json_is_strict_and_atomic(tmp_path):
+    path = tmp_path / "a.json"
+    write_json({"AP": float("nan"), "list": [1.5, (2, float("nan"))]}, str(path))
+    assert json.loads(path.read_text()) == {"AP": None, "list": [1.5, [2, None]]}
+    before = path.read_text()
+    with pytest.raises(TypeError):
+        write_json({"a": object()}, str(path))
+    assert path.read_text() == before
