@@ -34,6 +34,7 @@ thead th { color: var(--soft); font-weight: 500; font-size: .84rem; }
 tbody th { font-weight: 600; }
 a { color: inherit; text-decoration: none; }
 th { overflow-wrap: normal; }
+.plan td:nth-child(3), .plan td:nth-child(4) { overflow-wrap: break-word; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1rem 1.5rem;
          align-items: start; margin: .8rem 0; }
