@@ -91,6 +91,9 @@ class StepRun:
         with step_log(self.output_dir):
             logger.info("=== %s ===", self.step.name)
             resume = entry["state"] == RUNNING
+            if not resume and comm.is_main_process():
+                self._forget_earlier_training()
+            comm.synchronize()
             self._update(state=RUNNING, config_hash=self.hash)
             if comm.is_main_process():
                 with open(os.path.join(self.output_dir, "config.yaml"), "w") as file:
@@ -101,6 +104,13 @@ class StepRun:
             if self.step.kind == RPN:
                 outputs["proposals"], recall = self._write_proposals(model)
             self._update(state=FINISHED, outputs=outputs, recall=recall, seconds=before + time.perf_counter() - began)
+
+    def _forget_earlier_training(self) -> None:
+        """Make sure that no later resume takes up what another run, now overwritten, left in this folder."""
+        for name in ("last_checkpoint", "metrics.json"):
+            path = os.path.join(self.output_dir, name)
+            if os.path.exists(path):
+                os.remove(path)
 
     def _update(self, **values: Any) -> None:
         self.manifest.step(self.step.name).update(values)

@@ -1,66 +1,16 @@
-"""The whole 4-step run in miniature: generated images, both backbones at a fraction of their width."""
+"""The whole 4-step run in miniature: what starts from where, what moves, what is left behind."""
 
 import json
 import os
 
 from frcnn_alt import get_cfg
 from frcnn_alt.checkpointing import hash_tensors, read_checkpoint, select_components
-from frcnn_alt.data import register_datasets
-from frcnn_alt.data.shapes import make_shapes
-from frcnn_alt.engine import AlternatingTrainer, ConfigError, StepTrainer, assemble
+from frcnn_alt.engine import AlternatingTrainer, StepTrainer, assemble
 
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
-
-CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "configs")
-STEPS = ["step1_rpn", "step2_fast_rcnn", "step3_rpn", "step4_fast_rcnn"]
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory):
-    root = str(tmp_path_factory.mktemp("data") / "tiny_shapes")
-    make_shapes(root, seed=1, num_trainval=6, num_test=8, size=(112, 84))
-    return root
-
-
-def tiny_config(shapes_root, output_dir, net="ZF", weights=""):
-    cfg = get_cfg()
-    cfg.merge_from_file(os.path.join(CONFIGS, f"Base-RCNN-{net}.yaml"))
-    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-    cfg.MODEL.BACKBONE.WIDTH_MULTIPLIER = 0.06
-    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 16
-    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16, 32, 64]]
-    cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE = 4
-    cfg.MODEL.WEIGHTS = weights
-    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (84,), 84
-    cfg.DATASETS.VOC_LAYOUT.ROOT = shapes_root
-    cfg.DATALOADER.NUM_WORKERS = 0
-    cfg.SOLVER.CHECKPOINT_PERIOD = 2
-    cfg.SEED = 3
-    cfg.OUTPUT_DIR = str(output_dir)
-    for number in range(1, 5):
-        step = cfg.SCHEDULE[f"STEP{number}"]
-        step.MAX_ITER, step.STEPS, step.IMS_PER_BATCH = 4, (3,), 2
-    register_datasets(cfg)
-    return cfg
-
-
-def run(cfg, resume=False):
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    return AlternatingTrainer(cfg, resume=resume).train()
-
-
-def weights_of(output_dir, step):
-    return read_checkpoint(os.path.join(str(output_dir), step, "model_final.pth"))["model"]
-
-
-def write_initial_weights(cfg, path):
-    """What pre-training leaves: backbone and fc6, fc7 under the detector's names."""
-    from frcnn_alt.modeling.classifier import BackboneClassifier
-
-    torch.manual_seed(11)
-    torch.save({"model": BackboneClassifier(cfg, num_classes=3).detector_state_dict()}, path)
+from miniature import STEPS, run, tiny_config, weights_of, write_initial_weights
 
 
 @pytest.fixture(scope="module", params=["ZF", "VGG16"])
@@ -188,56 +138,6 @@ def test_evaluating_the_final_file_again_gives_the_same_numbers(finished_run):
     model = DefaultPredictor(final).model
     again = AlternatingTrainer.test(final, model)
     assert dict(again["bbox"]) == dict(results["bbox"]) and len(again["bbox"]) == 3 + 4  # AP, AP50, AP75, four classes
-
-
-def _interrupt_at(monkeypatch, step, iteration):
-    """Make training stop as by Ctrl-C in the middle of one step."""
-    stock = StepTrainer.run_step
-
-    def run_step(trainer):
-        if trainer.cfg.OUTPUT_DIR.endswith(step) and trainer.iter == iteration:
-            raise KeyboardInterrupt
-        stock(trainer)
-
-    monkeypatch.setattr(StepTrainer, "run_step", run_step)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(shapes, tmp_path_factory):
-    cfg = tiny_config(shapes, tmp_path_factory.mktemp("undisturbed") / "run")
-    run(cfg)
-    return cfg
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_run_cut_in_any_step_ends_with_the_same_weights(step, shapes, undisturbed, tmp_path, monkeypatch):
-    cfg = tiny_config(shapes, tmp_path / "run")
-    _interrupt_at(monkeypatch, step, 3)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
-    monkeypatch.undo()
-    run(cfg, resume=True)
-    hashes = [
-        hash_tensors(read_checkpoint(os.path.join(c.OUTPUT_DIR, "model_final.pth"))["model"])
-        for c in (cfg, undisturbed)
-    ]
-    assert hashes[0] == hashes[1]
-
-
-def test_a_second_resume_does_nothing_twice(undisturbed, monkeypatch):
-    def must_not_train(trainer):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(StepTrainer, "train", must_not_train)
-    assert "bbox" in run(undisturbed, resume=True)
-
-
-def test_resume_with_another_config_names_the_key(undisturbed):
-    changed = undisturbed.clone()
-    changed.defrost()
-    changed.SOLVER.MOMENTUM = 0.5
-    with pytest.raises(ConfigError, match="SOLVER.MOMENTUM"):
-        run(changed, resume=True)
 
 
 def test_a_frozen_tensor_that_moves_stops_the_run(shapes, tmp_path, monkeypatch):

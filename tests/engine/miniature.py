@@ -1,0 +1,56 @@
+"""A 4-step run in miniature: generated images, both backbones at a fraction of their width, a few iterations."""
+
+import os
+
+from frcnn_alt import get_cfg
+from frcnn_alt.checkpointing import hash_tensors, read_checkpoint
+from frcnn_alt.data import register_datasets
+from frcnn_alt.engine import AlternatingTrainer
+
+import torch
+
+CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "configs")
+STEPS = ["step1_rpn", "step2_fast_rcnn", "step3_rpn", "step4_fast_rcnn"]
+
+
+def tiny_config(shapes_root, output_dir, net="ZF", weights=""):
+    cfg = get_cfg()
+    cfg.merge_from_file(os.path.join(CONFIGS, f"Base-RCNN-{net}.yaml"))
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    cfg.MODEL.BACKBONE.WIDTH_MULTIPLIER = 0.06
+    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 16
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16, 32, 64]]
+    cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE = 4
+    cfg.MODEL.WEIGHTS = weights
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (84,), 84
+    cfg.DATASETS.VOC_LAYOUT.ROOT = shapes_root
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.SOLVER.CHECKPOINT_PERIOD = 2
+    cfg.SEED = 3
+    cfg.OUTPUT_DIR = str(output_dir)
+    for number in range(1, 5):
+        step = cfg.SCHEDULE[f"STEP{number}"]
+        step.MAX_ITER, step.STEPS, step.IMS_PER_BATCH = 4, (3,), 2
+    register_datasets(cfg)
+    return cfg
+
+
+def run(cfg, resume=False):
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    return AlternatingTrainer(cfg, resume=resume).train()
+
+
+def weights_of(output_dir, step):
+    return read_checkpoint(os.path.join(str(output_dir), step, "model_final.pth"))["model"]
+
+
+def write_initial_weights(cfg, path):
+    """What pre-training leaves: backbone and fc6, fc7 under the detector's names."""
+    from frcnn_alt.modeling.classifier import BackboneClassifier
+
+    torch.manual_seed(11)
+    torch.save({"model": BackboneClassifier(cfg, num_classes=3).detector_state_dict()}, path)
+
+
+def final_hash(cfg):
+    return hash_tensors(read_checkpoint(os.path.join(cfg.OUTPUT_DIR, "model_final.pth"))["model"])
