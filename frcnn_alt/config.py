@@ -1,8 +1,9 @@
 """Every key that this package adds to detectron2's config, with its paper symbol, its reason and its default.
 
 Keys that detectron2 already has are not repeated here; their paper values are set in ``configs/Base-RCNN-*.yaml``.
-"SPEC" paragraphs name the project's table of the paper's and the two original programs' numbers (docs/fidelity notes
-in each module); "MATLAB" is the release the paper was made with, "py-faster-rcnn" the Python re-implementation.
+"SPEC" paragraphs number the project's collection of the figures of the paper and of the two original programs, which
+is kept beside the repository; "MATLAB" is the release the paper was made with, "py-faster-rcnn" the Python
+re-implementation.
 """
 
 from detectron2.config import CfgNode as CN
@@ -129,6 +130,7 @@ def _add_pretrain_keys(cfg: CN) -> None:
     # detection the convolutions meet objects of all sizes, not all of them enlarged to one.
     cfg.PRETRAIN.MIN_SCALE = 0.75
     cfg.PRETRAIN.BATCH_SIZE = 32  # images, over all processes
+    # As SOLVER's keys of the same names, for crops of a small data set; ImageNet takes some 100,000 iterations.
     cfg.PRETRAIN.MAX_ITER = 400
     cfg.PRETRAIN.STEPS = (300,)
     cfg.PRETRAIN.BASE_LR = 0.01

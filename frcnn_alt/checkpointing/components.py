@@ -39,8 +39,8 @@ class InitialWeights:
     not_found: Dict[str, List[str]] = field(default_factory=dict)
 
 
-def _is_in(name: str, component: str) -> bool:
-    return name == component or name.startswith(component + ".")
+def _is_in(name: str, component: str) -> bool:  # "" is the whole model
+    return not component or name == component or name.startswith(component + ".")
 
 
 def select_components(state: Mapping[str, torch.Tensor], components: Iterable[str]) -> Dict[str, torch.Tensor]:

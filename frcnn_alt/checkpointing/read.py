@@ -70,7 +70,9 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
             except RuntimeError:  # files in torch's format of before 1.6 cannot be memory-mapped
                 data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
+        if isinstance(error, pickle.UnpicklingError) and not path.endswith(".pkl"):  # torch's advice is not for here
+            error = "it is none, or holds more than tensors and plain containers, which could run code"
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}.") from None
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is not a checkpoint: it holds a {type(data).__name__}, not a dictionary.")
     if "model" not in data:

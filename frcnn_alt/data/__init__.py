@@ -4,7 +4,15 @@
 """
 
 from .load import load_dataset_dicts
-from .loader import SeededBatchSampler, build_test_loader, build_train_loader, load_training_dicts, seed_for
+from .loader import (
+    SeededBatchSampler,
+    build_test_loader,
+    build_train_loader,
+    hash_dicts,
+    load_training_dicts,
+    one_thread,
+    seed_for,
+)
 from .problems import DatasetError, Problem
 from .register import register_datasets
 from .validate import check_datasets
@@ -16,8 +24,10 @@ __all__ = [
     "build_test_loader",
     "build_train_loader",
     "check_datasets",
+    "hash_dicts",
     "load_dataset_dicts",
     "load_training_dicts",
+    "one_thread",
     "register_datasets",
     "seed_for",
 ]

@@ -6,7 +6,9 @@ what an undisturbed one sees, with any number of workers. Mapping, augmentation,
 and serialisation are detectron2's.
 """
 
+import hashlib
 import itertools
+import json
 import random
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -20,7 +22,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from .load import load_dataset_dicts
 
-__all__ = ["SeededBatchSampler", "build_test_loader", "build_train_loader", "load_training_dicts", "seed_for"]
+__all__ = [
+    "SeededBatchSampler",
+    "build_test_loader",
+    "build_train_loader",
+    "hash_dicts",
+    "load_training_dicts",
+    "one_thread",
+    "seed_for",
+]
 
 
 def seed_for(*parts: int) -> int:
@@ -32,6 +42,15 @@ def seed_for(*parts: int) -> int:
 def load_training_dicts(cfg: CfgNode) -> List[Dict[str, Any]]:
     """Return the dictionaries of all of DATASETS.TRAIN in order, each with the name of its set as "dataset_name"."""
     return [{**d, "dataset_name": name} for name in cfg.DATASETS.TRAIN for d in load_dataset_dicts(name)]
+
+
+def hash_dicts(dicts: List[Dict[str, Any]]) -> str:
+    """Return the hex sha256 of what `dicts` say but for where the files lie: ids, sizes, boxes, classes, flags."""
+    digest = hashlib.sha256()
+    for record in dicts:
+        said = {key: value for key, value in record.items() if key != "file_name"}
+        digest.update(json.dumps(said, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 class SeededBatchSampler:
@@ -149,14 +168,15 @@ def build_train_loader(
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
-        worker_init_fn=_one_thread,
+        worker_init_fn=one_thread,
         persistent_workers=cfg.DATALOADER.NUM_WORKERS > 0,
         # The workers' base seed: without one of its own the loader draws from the global generator, when it likes.
         generator=torch.Generator().manual_seed(seed),
     )
 
 
-def _one_thread(worker: int) -> None:
+def one_thread(worker: int) -> None:
+    """``worker_init_fn`` of a DataLoader."""
     torch.set_num_threads(1)  # workers must not compete with the training process for its cores
 
 

@@ -9,6 +9,7 @@ from typing import Dict, Mapping
 from detectron2.config import CfgNode
 
 from ..checkpointing import read_checkpoint, select_components, write_checkpoint
+from .manifest import write_text
 
 __all__ = ["assemble", "final_config"]
 
@@ -51,8 +52,5 @@ def assemble(cfg: CfgNode, assembly: Dict[str, str], files: Mapping[str, str], o
         "pixel_std": final.MODEL.PIXEL_STD,
     }
     write_checkpoint({"model": model, "frcnn_alt": {"assembly": dict(assembly), **pixels}}, weights)
-    config = os.path.join(output_dir, "config.yaml")
-    with open(f"{config}.partial", "w") as file:
-        file.write(final.dump())
-    os.replace(f"{config}.partial", config)
+    write_text(final.dump(), os.path.join(output_dir, "config.yaml"))
     return weights

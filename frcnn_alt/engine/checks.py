@@ -3,6 +3,7 @@
 import os
 from typing import List
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
 from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
@@ -12,7 +13,6 @@ from detectron2.utils import comm
 
 from ..checkpointing import NEW
 from .schedule import SCHEDULE_REGISTRY
-from .trainer_registry import TRAINER_REGISTRY
 
 __all__ = ["check_config"]
 
@@ -23,10 +23,24 @@ _ALLOWED = {
     "SCHEDULE.STEP4_BOX_PREDICTOR": ("step2_fast_rcnn", NEW),
     "SCHEDULE.STEP3_RPN_HEAD": (NEW, "step1_rpn"),
     "DATASETS.MALFORMED": ("stop", "leave_out"),
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIPool", "ROIAlign", "ROIAlignV2"),
+    "INPUT.FORMAT": ("BGR", "RGB"),
+    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR"),
+}
+
+# Where the paper's own initial weights are, or were, to be had.
+_WHERE_WEIGHTS = {
+    "build_vgg16_backbone": (
+        "The paper's are VGG_ILSVRC_16_layers.caffemodel of https://www.robots.ox.ac.uk/~vgg/research/very_deep/ ; "
+        "Caffe's format has to be converted, which this package does not do yet."
+    ),
+    "build_zf_backbone": (
+        "The paper's came with the MATLAB release and py-faster-rcnn, whose links are dead; and Caffe's format has to "
+        "be converted, which this package does not do yet."
+    ),
 }
 
 _REGISTERED = {
-    "TRAINER": TRAINER_REGISTRY,
     "SCHEDULE.NAME": SCHEDULE_REGISTRY,
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
     "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
@@ -58,12 +72,27 @@ def _check_names(cfg: CfgNode) -> List[str]:
     return problems
 
 
+def _check_numbers(cfg: CfgNode) -> List[str]:
+    problems = []
+    if not cfg.INPUT.MIN_SIZE_TRAIN or min(cfg.INPUT.MIN_SIZE_TRAIN) < 1:
+        problems.append(f"INPUT.MIN_SIZE_TRAIN is {cfg.INPUT.MIN_SIZE_TRAIN}: it takes at least one size, in pixels.")
+    if cfg.DATALOADER.NUM_WORKERS < 0:
+        problems.append(f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}: it must be 0 or more.")
+    if cfg.SOLVER.CHECKPOINT_PERIOD < 1:
+        problems.append(f"SOLVER.CHECKPOINT_PERIOD is {cfg.SOLVER.CHECKPOINT_PERIOD}: it must be 1 or more.")
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        problems.append(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: it takes torch's names, 'cuda', 'cuda:1' or 'cpu'.")
+    return problems
+
+
 def _check_box_head(cfg: CfgNode) -> List[str]:
     problems = []
     head = cfg.MODEL.ROI_BOX_HEAD
     if cfg.MODEL.ROI_HEADS.NAME != "FasterRCNNROIHeads":
         return problems  # stock heads read none of these keys
-    if head.POOLER_INCLUSIVE_CORNERS and head.POOLER_TYPE != "ROIPool":
+    if head.POOLER_INCLUSIVE_CORNERS and head.POOLER_TYPE.startswith("ROIAlign"):
         problems.append(
             f"MODEL.ROI_BOX_HEAD.POOLER_INCLUSIVE_CORNERS is for ROIPool, but POOLER_TYPE is {head.POOLER_TYPE}, "
             "which expects continuous corners: set POOLER_INCLUSIVE_CORNERS False."
@@ -90,6 +119,8 @@ def _check_schedule(cfg: CfgNode) -> List[str]:
             continue
         if node.MAX_ITER < 1:
             problems.append(f"SCHEDULE.{name}.MAX_ITER is {node.MAX_ITER}: a step needs at least 1 iteration.")
+        if list(node.STEPS) != sorted(set(node.STEPS)):
+            problems.append(f"SCHEDULE.{name}.STEPS is {node.STEPS}: it takes iterations in rising order.")
         if node.BASE_LR <= 0:
             problems.append(f"SCHEDULE.{name}.BASE_LR is {node.BASE_LR}: it must be above 0.")
         if node.IMS_PER_BATCH < 1 or node.IMS_PER_BATCH % world_size:
@@ -109,7 +140,7 @@ def _check_schedule(cfg: CfgNode) -> List[str]:
 
 def check_config(cfg: CfgNode) -> List[str]:
     """Return everything that is wrong with the keys of `cfg`, one sentence each; empty when they agree."""
-    problems = _check_names(cfg) + _check_box_head(cfg)
+    problems = _check_names(cfg) + _check_numbers(cfg) + _check_box_head(cfg)
     if cfg.TRAINER == "AlternatingTrainer":
         problems += _check_schedule(cfg)
         if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":
@@ -122,9 +153,11 @@ def check_config(cfg: CfgNode) -> List[str]:
             "DATASETS.COCO_JSON.TRAIN_JSON."
         )
     if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
+        what = "is a folder" if os.path.isdir(cfg.MODEL.WEIGHTS) else "does not exist"
         problems.append(
-            f"MODEL.WEIGHTS: {cfg.MODEL.WEIGHTS} does not exist. Make it with `python tools/pretrain_backbone.py "
-            "--config-file <this config>` (with an ImageNet-layout folder as PRETRAIN.DATA for real ImageNet weights), "
-            "name another file, or set it to '' to train from random weights."
+            f"MODEL.WEIGHTS: {cfg.MODEL.WEIGHTS} {what}. "
+            "Make it with `python tools/pretrain_backbone.py --config-file <this config>`, on an ImageNet-layout "
+            "folder (PRETRAIN.DATA) or on crops of the training split; or name another file; or set it to '' to train "
+            f"from random weights. {_WHERE_WEIGHTS.get(cfg.MODEL.BACKBONE.NAME, '')}".rstrip()
         )
     return problems

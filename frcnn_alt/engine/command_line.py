@@ -6,24 +6,37 @@ People's mistakes (a wrong path, a typo in a key, bad data) end in one message a
 
 import argparse
 import os
+import shutil
 import sys
-from typing import Callable, Dict, Optional
+from typing import Callable, Optional
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from tabulate import tabulate
+from torch.multiprocessing import ProcessExitedException
 
-from ..checkpointing import CheckpointError
-from ..data import DatasetError
+from ..checkpointing import CheckpointError, match_initial_weights, read_checkpoint
+from ..data import DatasetError, check_datasets
 from ..proposals import ProposalSetError
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
-from .manifest import Manifest
+from .manifest import write_json
 from .trainer_registry import TRAINER_REGISTRY, build_trainer
 
 __all__ = ["main", "run_command_line"]
+
+# What tells that a folder holds a run, and what of it must not outlive the run. Steps clear their own folders.
+_A_RUNS_FILES = (
+    "manifest.json",
+    "last_checkpoint",
+    "model_final.pth",
+    "results.json",
+    "inference",
+    "report",
+    "tensorboard",
+)
 
 _USERS_MISTAKES = (ConfigError, DatasetError, CheckpointError, ProposalSetError)
 
@@ -31,20 +44,27 @@ _USERS_MISTAKES = (ConfigError, DatasetError, CheckpointError, ProposalSetError)
 def run_command_line(function: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Run ``function(args)`` on the processes that detectron2's flags ask for; returns the exit status.
 
-    One process is run directly, without detectron2's ``launch``, which wants CUDA.
+    One process is run directly, without detectron2's ``launch``, which wants CUDA; a dry run is always one.
     """
+    if args.num_gpus * args.num_machines <= 1 or getattr(args, "dry_run", False):
+        return _guarded(function, args)
     try:
-        if args.num_gpus * args.num_machines <= 1:
-            return function(args)
         launch(
-            function,
+            _exit_with_status,
             args.num_gpus,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(args,),
+            args=(function, args),
         )
-        return 0
+    except ProcessExitedException as error:  # the process has said why
+        return error.exit_code
+    return 0
+
+
+def _guarded(function: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    try:
+        return function(args)
     except _USERS_MISTAKES as error:
         if os.environ.get("FRCNN_ALT_TRACEBACK"):
             raise
@@ -55,37 +75,77 @@ def run_command_line(function: Callable[[argparse.Namespace], int], args: argpar
         return 130
 
 
-def _refuse_finished_folder(cfg: CfgNode, args: argparse.Namespace) -> None:
-    if args.resume or args.overwrite:
+def _exit_with_status(function: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
+    status = _guarded(function, args)
+    if status:
+        sys.exit(status)
+
+
+def _check_folder(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Refuse to write over a run unasked; with --overwrite remove what would pass for the new run's results."""
+    if os.path.exists(cfg.OUTPUT_DIR) and not os.path.isdir(cfg.OUTPUT_DIR):
+        raise ConfigError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} is a file; name a folder.")
+    try:
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made: {error}.") from error
+    if args.resume:
         return
-    if os.path.exists(os.path.join(cfg.OUTPUT_DIR, "manifest.json")):
+    left = [os.path.join(cfg.OUTPUT_DIR, name) for name in _A_RUNS_FILES]
+    left = [path for path in left if os.path.exists(path)]
+    if left and not args.overwrite:
         raise ConfigError(
             f"{cfg.OUTPUT_DIR} holds a run already: --resume goes on with it (and does nothing twice), --overwrite "
             "begins anew, OUTPUT_DIR <folder> writes elsewhere."
         )
+    for path in left:
+        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
 def _weights_for_evaluation(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """--eval-only of a training config means the network which that config's run made, not its ImageNet weights."""
+    """Find the network that ``--eval-only`` means.
+
+    Of a training config that is the one its run made, not its initial weights; of a run's own config.yaml the one
+    beside it, wherever the folder has been moved to.
+    """
+    beside = os.path.dirname(os.path.abspath(args.config_file)) if args.config_file else ""
+    if os.path.isfile(os.path.join(beside, "manifest.json")):
+        cfg.OUTPUT_DIR = beside
     finished = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
     if "MODEL.WEIGHTS" not in (args.opts or []) and os.path.isfile(finished):
         cfg.MODEL.WEIGHTS = finished
 
 
-def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> Dict:
+def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     _weights_for_evaluation(cfg, args)
     if not os.path.isfile(cfg.MODEL.WEIGHTS):
         raise ConfigError(f"--eval-only needs a trained network; MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist.")
+    if not cfg.DATASETS.TEST:
+        raise ConfigError("--eval-only has nothing to evaluate on: DATASETS.TEST is empty.")
     problems = check_config(cfg)
     if problems:
         raise ConfigError("\n".join(problems))
-    # The folder's config.yaml belongs to the run that trained there.
+    check_datasets(cfg, cfg.DATASETS.TEST)
+    # The folder's own files belong to the run that trained there.
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "eval_only")
     cfg.freeze()
     default_setup(cfg, args)
     model = build_model(cfg)
-    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    return TRAINER_REGISTRY.get(cfg.TRAINER).test(cfg, model)
+    state = read_checkpoint(cfg.MODEL.WEIGHTS)["model"]
+    matched = match_initial_weights(model.state_dict(), {"": "the network"}, lambda source: state)
+    if matched.not_found:
+        names = matched.not_found["the network"]
+        raise ConfigError(
+            f"{cfg.MODEL.WEIGHTS} is no network of this config: it lacks {names[0]} and {len(names) - 1} more tensors."
+        )
+    model.load_state_dict(state, strict=False)
+    results = TRAINER_REGISTRY.get(cfg.TRAINER).test(cfg, model)
+    if comm.is_main_process():
+        write_json(results, os.path.join(cfg.OUTPUT_DIR, "results.json"))
+        for task, values in results.items():
+            rows = [(name, value) for name, value in values.items() if not isinstance(value, dict)]
+            print(tabulate(rows, [task, "%"], floatfmt=".1f"))
+        print(f"results and detections: {cfg.OUTPUT_DIR}")
 
 
 def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None]] = None) -> int:
@@ -105,16 +165,16 @@ def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None
     if args.eval_only:
         _evaluate(cfg, args)
         return 0
+    trainer = build_trainer(cfg, resume=args.resume)
     if args.dry_run:
-        plan = build_trainer(cfg).plan()
+        plan = trainer.plan()
         print(plan)
         return 1 if plan.problems else 0
-    _refuse_finished_folder(cfg, args)
+    if comm.is_main_process():
+        _check_folder(cfg, args)
+    comm.synchronize()
     cfg.freeze()
-    if args.overwrite and not args.resume and comm.is_main_process() and Manifest.read(cfg.OUTPUT_DIR):
-        os.remove(os.path.join(cfg.OUTPUT_DIR, "manifest.json"))
     default_setup(cfg, args)
-    trainer = build_trainer(cfg, resume=args.resume)
     trainer.train()
     if after_training is not None and comm.is_main_process():
         after_training(cfg.OUTPUT_DIR)

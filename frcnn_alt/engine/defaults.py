@@ -50,6 +50,8 @@ def _explain(error: Exception, cfg: CfgNode, where: str) -> ConfigError:
         ]
         hint = f" Did you mean {' or '.join(near[:3])}?" if near else ""
         return ConfigError(f"{where}: there is no config key {key}.{hint}")
+    if "NoneType" in text and "iterable" in text:
+        return ConfigError(f"{where} is empty: it holds no KEY: VALUE lines.")
     return ConfigError(f"{where}: {text}")
 
 
@@ -61,10 +63,16 @@ def _merge(cfg: CfgNode, config_file: str, opts: List[str]) -> None:
             cfg.merge_from_file(config_file)
         except (KeyError, AssertionError, ValueError, TypeError) as error:
             raise _explain(error, cfg, config_file) from error
+        except AttributeError as error:
+            raise ConfigError(f"{config_file} is no config: it holds no KEY: VALUE lines.") from error
         except Exception as error:  # yaml's own errors, of several classes
             raise ConfigError(f"{config_file} cannot be read as a config: {error}") from error
     if len(opts) % 2:
-        raise ConfigError(f"Overrides come in pairs, KEY VALUE; the last of {len(opts)} stands alone: {opts[-1]}")
+        flags = [word for word in opts if word.startswith("--")]
+        hint = f" Flags go before the first KEY: {' '.join(flags)}." if flags else ""
+        raise ConfigError(
+            f"Overrides come in pairs, KEY VALUE; the last of {len(opts)} stands alone: {opts[-1]}.{hint}"
+        )
     try:
         cfg.merge_from_list(opts)
     except (KeyError, AssertionError, ValueError, TypeError) as error:
@@ -102,7 +110,7 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     """detectron2's ``default_setup`` with its long listings (environment, config) kept to the log file.
 
     Args:
-        cfg: the run's config; its OUTPUT_DIR is made, ``log.txt`` and ``config.yaml`` are written there.
+        cfg: the run's config; its OUTPUT_DIR gets ``log.txt``, and ``config.yaml`` unless there is one.
         args: the command line.
     """
     # The arguments are detectron2's own to the letter: setup_logger is cached by them, and others would log twice.
@@ -116,8 +124,17 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     levels = [(console, console.level) for console in consoles]
     for console in consoles:
         console.setLevel(logging.WARNING)
+    config = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+    earlier = None
+    if os.path.exists(config):
+        with open(config) as file:
+            earlier = file.read()
     try:
         detectron2_setup(cfg, args)
     finally:
         for console, level in levels:
             console.setLevel(level)
+    if earlier is not None and comm.is_main_process():
+        # It may belong to a finished network; a run replaces it when it has made another.
+        with open(config, "w") as file:
+            file.write(earlier)

@@ -8,6 +8,7 @@ import time
 from typing import Dict, Iterator, List
 
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 
 __all__ = ["ScheduleProgress", "step_log"]
 
@@ -71,6 +72,9 @@ class ScheduleProgress(HookBase):
 @contextlib.contextmanager
 def step_log(output_dir: str) -> Iterator[None]:
     """Besides the run's log, write what is logged meanwhile to ``log.txt`` of the step's own folder."""
+    if not comm.is_main_process():
+        yield
+        return
     os.makedirs(output_dir, exist_ok=True)
     handler = logging.FileHandler(os.path.join(output_dir, "log.txt"))
     handler.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S"))

@@ -14,21 +14,30 @@ from typing import Any, Dict, List, Optional
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 
-__all__ = ["FINISHED", "PENDING", "RUNNING", "Manifest", "config_hash", "write_json"]
+from .defaults import ConfigError
+
+__all__ = ["FINISHED", "PENDING", "RUNNING", "Manifest", "config_hash", "has_no_effect", "write_json", "write_text"]
 
 PENDING, RUNNING, FINISHED = "pending", "running", "finished"
 
-# Keys that do not change what a run computes.
+# Keys that do not change what a step computes.
 _WITHOUT_EFFECT = (
-    ("OUTPUT_DIR",),
-    ("DATALOADER", "NUM_WORKERS"),
-    ("SOLVER", "CHECKPOINT_PERIOD"),
-    ("MODEL", "DEVICE"),
-    ("DATASETS", "PROPOSAL_FILES_TRAIN"),  # paths; their content's hash is among the inputs
-    ("DATASETS", "PROPOSAL_FILES_TEST"),
-    ("MODEL", "WEIGHTS"),  # likewise
+    "OUTPUT_DIR",
+    "DATALOADER.NUM_WORKERS",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "MODEL.DEVICE",
+    "DATASETS.PROPOSAL_FILES_TRAIN",  # paths; their content's hash is among the inputs
+    "DATASETS.PROPOSAL_FILES_TEST",
+    "MODEL.WEIGHTS",  # likewise
+    "SCHEDULE",  # a step's own values stand in SOLVER; the others' do not concern it
 )
+
+
+def has_no_effect(key: str) -> bool:
+    """Whether a config key (dotted) may change between a step's beginning and its resume."""
+    return any(key == name or key.startswith(f"{name}.") for name in _WITHOUT_EFFECT)
 
 
 def _without_nan(data: Any) -> Any:
@@ -42,9 +51,13 @@ def _without_nan(data: Any) -> Any:
 
 def write_json(data: Any, path: str) -> None:
     """Write `data` beside `path` and rename it into place; NaN becomes null."""
+    write_text(json.dumps(_without_nan(data), indent=2, allow_nan=False) + "\n", path)
+
+
+def write_text(text: str, path: str) -> None:
+    """Write `text` beside `path` and rename it into place."""
     with open(f"{path}.partial", "w") as file:
-        json.dump(_without_nan(data), file, indent=2, allow_nan=False)
-        file.write("\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(f"{path}.partial", path)
@@ -59,13 +72,12 @@ def config_hash(cfg: CfgNode, inputs: Dict[str, str]) -> str:
     """
     cfg = cfg.clone()
     cfg.defrost()
-    for *nodes, key in _WITHOUT_EFFECT:
+    for key in _WITHOUT_EFFECT:
         node = cfg
+        *nodes, last = key.split(".")
         for name in nodes:
             node = node[name]
-        del node[key]
-    # The solver values of the other steps do not concern this one: its own stand in SOLVER.
-    del cfg["SCHEDULE"]
+        del node[last]
     return hashlib.sha256((cfg.dump() + json.dumps(inputs, sort_keys=True)).encode()).hexdigest()
 
 
@@ -86,7 +98,7 @@ class Manifest:
         """Read the manifest of a run folder, or return None where there is none.
 
         Raises:
-            ValueError: the file is there and is not a manifest.
+            ConfigError: the file is there and is not a manifest.
         """
         path = os.path.join(output_dir, "manifest.json")
         if not os.path.exists(path):
@@ -96,7 +108,10 @@ class Manifest:
                 data = json.load(file)
             assert data["version"] == 1 and isinstance(data["steps"], list)
         except (ValueError, KeyError, TypeError, AssertionError) as error:
-            raise ValueError(f"{path} is not a manifest of this program; choose another OUTPUT_DIR.") from error
+            raise ConfigError(
+                f"{path} is not a manifest of this program, or is damaged: choose another OUTPUT_DIR, or begin anew "
+                "with --overwrite."
+            ) from error
         return cls(path, data)
 
     @classmethod
@@ -131,8 +146,9 @@ class Manifest:
         return manifest
 
     def write(self) -> None:
-        """Write the file."""
-        write_json(self.data, self.path)
+        """Write the file, on the main process."""
+        if comm.is_main_process():
+            write_json(self.data, self.path)
 
     def step(self, name: str) -> Dict[str, Any]:
         """Return the entry of the step called `name`; change it through `update_step`."""

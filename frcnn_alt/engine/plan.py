@@ -134,6 +134,20 @@ def _plan_step(
     return entry, state
 
 
+def _check_pixels(cfg: CfgNode, about: Mapping[str, Any], plan: Plan) -> None:
+    """Weights expect images as they were trained with; checkpoints of this package say how."""
+    wanted = {
+        "input_format": ("INPUT.FORMAT", cfg.INPUT.FORMAT),
+        "pixel_mean": ("MODEL.PIXEL_MEAN", list(cfg.MODEL.PIXEL_MEAN)),
+        "pixel_std": ("MODEL.PIXEL_STD", list(cfg.MODEL.PIXEL_STD)),
+    }
+    for name, (key, value) in wanted.items():
+        if about.get(name, value) != value:
+            plan.problems.append(
+                f"{key} is {value}, but {cfg.MODEL.WEIGHTS} was trained with {about[name]}: set {key} so."
+            )
+
+
 def make_plan(cfg: CfgNode, schedule: Schedule, problems: List[str]) -> Plan:
     """Plan every step of `schedule` and check its weights against its model's shapes.
 
@@ -146,7 +160,9 @@ def make_plan(cfg: CfgNode, schedule: Schedule, problems: List[str]) -> Plan:
     states: Dict[str, Mapping[str, torch.Tensor]] = {}
     if cfg.MODEL.WEIGHTS:
         try:
-            states[WEIGHTS] = read_checkpoint(cfg.MODEL.WEIGHTS)["model"]
+            checkpoint = read_checkpoint(cfg.MODEL.WEIGHTS)
+            states[WEIGHTS] = checkpoint["model"]
+            _check_pixels(cfg, checkpoint.get("frcnn_alt", {}), plan)
         except CheckpointError as error:
             if not any(cfg.MODEL.WEIGHTS in problem for problem in plan.problems):
                 plan.problems.append(str(error))
@@ -156,8 +172,9 @@ def make_plan(cfg: CfgNode, schedule: Schedule, problems: List[str]) -> Plan:
         try:
             entry, states[step.name] = _plan_step(cfg, step, states, plan)
         except Exception as error:  # whatever a component's constructor objects to is the user's to mend
-            plan.problems.append(f"The network of {step.name} cannot be built: {error}")
-            continue
+            if not problems:  # else it may be what these say already
+                plan.problems.append(f"The network of {step.name} cannot be built: {type(error).__name__}: {error}")
+            break  # the other steps' networks have the same components
         plan.steps.append(entry)
     if comm.get_world_size() > 1:
         plan.remarks.append(f"{comm.get_world_size()} processes share each batch.")

@@ -17,12 +17,12 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from ..checkpointing import CheckpointError, read_checkpoint, write_checkpoint
-from ..data import seed_for
+from ..data import one_thread, seed_for
 from ..modeling.classifier import BackboneClassifier
 from .defaults import ConfigError
 from .pretrain_data import ClassificationData, open_classification_data, pretraining_hash
 from .pretrain_init import initialize_from_images
-from .pretrain_trainer import PretrainTrainer, one_thread
+from .pretrain_trainer import PretrainTrainer
 
 __all__ = ["measure_accuracy", "pretrain", "working_folder"]
 

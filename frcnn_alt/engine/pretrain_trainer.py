@@ -16,12 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from ..checkpointing import SafeCheckpointer
-from ..data import seed_for
+from ..data import one_thread, seed_for
 from ..modeling.classifier import BackboneClassifier
 from .defaults import ConfigError
 from .pretrain_data import ClassificationData
 
-__all__ = ["PretrainTrainer", "one_thread"]
+__all__ = ["PretrainTrainer"]
 
 logger = logging.getLogger(__name__)
 
@@ -157,8 +157,3 @@ class PretrainTrainer(SimpleTrainer):
                 "without --resume, or give the config it was begun with"
             )
         super().load_state_dict(state_dict)
-
-
-def one_thread(worker: int) -> None:
-    """``worker_init_fn`` of a DataLoader."""
-    torch.set_num_threads(1)  # workers must not compete with the training process for its cores

@@ -1,22 +1,24 @@
 """Running one step: initial weights, statistics, training, the proof that frozen tensors stood still, proposals."""
 
+import glob
+import json
 import logging
 import os
 import time
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
-from ..checkpointing import file_sha256, hash_tensors, load_initial_weights, read_checkpoint
+from ..checkpointing import file_sha256, hash_tensors, load_initial_weights, read_checkpoint, select_components
 from ..data import load_dataset_dicts, load_training_dicts
 from ..evaluation import proposal_recall
 from ..proposals import ProposalSet, compute_proposals
 from .defaults import ConfigError
 from .hooks import ScheduleProgress, step_log
-from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash
+from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash, has_no_effect, write_text
 from .statistics import measure_proposal_statistics, measure_region_statistics
 from .step import RPN, WEIGHTS, Step, configure_step
 from .step_trainer import StepTrainer
@@ -36,6 +38,7 @@ class StepRun:
         manifest: the run's manifest.
         earlier: step name -> the runs before this one, finished.
         weights_hash: sha256 of the file MODEL.WEIGHTS, "" without one.
+        data_hash: of the training images' names, sizes and boxes.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class StepRun:
         manifest: Manifest,
         earlier: Mapping[str, "StepRun"],
         weights_hash: str,
+        data_hash: str,
     ):
         self.step = step
         self.seed = seed
@@ -57,7 +61,7 @@ class StepRun:
         files = [source.proposal_path(name) for name in cfg.DATASETS.TRAIN] if source else []
         files_test = [source.proposal_path(name) for name in cfg.DATASETS.TEST] if source else []
         self.cfg = configure_step(cfg, step, self.output_dir, files, files_test)
-        inputs = {"seed": str(seed)}
+        inputs = {"seed": str(seed), "init": json.dumps(step.init, sort_keys=True), "data": data_hash}
         if WEIGHTS in step.init.values():
             inputs[WEIGHTS] = weights_hash
         for name in step.needs:
@@ -88,34 +92,37 @@ class StepRun:
             logger.info("%s is finished: %s", self.step.name, self.weights)
             return
         began, before = time.perf_counter(), entry.get("seconds", 0.0)
-        with step_log(self.output_dir):
-            logger.info("=== %s ===", self.step.name)
-            resume = entry["state"] == RUNNING
-            if not resume and comm.is_main_process():
+        try:
+            with step_log(self.output_dir):
+                logger.info("=== %s ===", self.step.name)
+                self._do(index, seconds_per_image, entry)
+        finally:  # also of a step that is cut, so that its time counts when it is resumed
+            self._update(seconds=before + time.perf_counter() - began)
+
+    def _do(self, index: int, seconds_per_image: Dict[str, float], entry: Dict[str, Any]) -> None:
+        resume = entry["state"] == RUNNING
+        if comm.is_main_process():
+            if not resume:
                 self._forget_earlier_training()
-            comm.synchronize()
-            self._update(state=RUNNING, config_hash=self.hash)
-            if comm.is_main_process():
-                with open(os.path.join(self.output_dir, "config.yaml"), "w") as file:
-                    file.write(self.cfg.dump())
-            model = self._train(index, seconds_per_image, resume, entry)
-            outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
-            recall: Dict[str, Any] = {}
-            if self.step.kind == RPN:
-                outputs["proposals"], recall = self._write_proposals(model)
-            self._update(state=FINISHED, outputs=outputs, recall=recall, seconds=before + time.perf_counter() - began)
+            write_text(self.cfg.dump(), os.path.join(self.output_dir, "config.yaml"))
+        comm.synchronize()
+        self._update(state=RUNNING, config_hash=self.hash)
+        model = self._train(index, seconds_per_image, resume, entry)
+        outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
+        recall: Dict[str, Any] = {}
+        if self.step.kind == RPN:
+            outputs["proposals"], recall = self._write_proposals(model)
+        self._update(state=FINISHED, outputs=outputs, recall=recall)
 
     def _forget_earlier_training(self) -> None:
-        """Make sure that no later resume takes up what another run, now overwritten, left in this folder."""
-        for name in ("last_checkpoint", "metrics.json"):
-            path = os.path.join(self.output_dir, name)
+        """Make sure that nothing which an overwritten run left in this folder is ever taken for this one's."""
+        stale = [os.path.join(self.output_dir, name) for name in ("last_checkpoint", "metrics.json")]
+        for path in [*stale, *glob.glob(os.path.join(self.output_dir, "model_*.pth"))]:
             if os.path.exists(path):
                 os.remove(path)
 
     def _update(self, **values: Any) -> None:
-        self.manifest.step(self.step.name).update(values)
-        if comm.is_main_process():
-            self.manifest.write()
+        self.manifest.update_step(self.step.name, **values)
 
     def _train(self, index: int, seconds_per_image: Dict[str, float], resume: bool, entry: Dict[str, Any]) -> nn.Module:
         progress = ScheduleProgress(self.manifest.data["steps"], index, seconds_per_image)
@@ -123,12 +130,15 @@ class StepRun:
             self.cfg, seed=self.seed, initialize=self._initialize, resume=resume, extra_hooks=[progress]
         )
         model = trainer.unwrapped_model
-        before = _hash_frozen(model)
+        before = _hash_frozen(model, self.step.frozen)
         if trainer.first_iteration > 0 and entry.get("frozen_hash", {}).get("before", before) != before:
             raise RuntimeError(f"{self.step.name}: the checkpoint's frozen tensors are not those the step began with.")
         self._update(frozen_hash={"before": before})
         trainer.train()
-        after = _hash_frozen(model)
+        if not os.path.isfile(self.weights):  # cut between its last periodic checkpoint and the final one
+            trainer.checkpointer.save("model_final", iteration=self.cfg.SOLVER.MAX_ITER - 1)
+        comm.synchronize()  # the main process has written
+        after = _hash_frozen(model, self.step.frozen)
         self._update(frozen_hash={"before": before, "after": after})
         if before != after:
             raise RuntimeError(f"{self.step.name} changed tensors that it had frozen: {', '.join(self.step.frozen)}.")
@@ -176,10 +186,10 @@ class StepRun:
         changed: List[str] = []
         if os.path.isfile(path):
             with open(path) as file:
-                old = CfgNode.load_cfg(file)
-            changed = [key for key in _leaves(self.cfg) if _leaves(self.cfg)[key] != _leaves(old).get(key)]
-            changed = [key for key in changed if not key.startswith("SCHEDULE.")]
-        what = ", ".join(changed) if changed else "what it started from, or the seed"
+                old = _leaves(CfgNode.load_cfg(file))
+            new = _leaves(self.cfg)
+            changed = [key for key in new if new[key] != old.get(key) and not has_no_effect(key)]
+        what = ", ".join(changed) if changed else "the weights or the data that it started from, or the seed"
         return (
             f"{self.output_dir} was made with another config; changed: {what}. Put it back, choose another OUTPUT_DIR, "
             "or begin anew with --overwrite."
@@ -192,10 +202,11 @@ def _leaves(cfg: CfgNode, prefix: str = "") -> Dict[str, Any]:
         if isinstance(value, CfgNode):
             leaves.update(_leaves(value, f"{prefix}{name}."))
         else:
-            leaves[prefix + name] = list(value) if isinstance(value, tuple) else value
+            leaves[prefix + name] = json.dumps(value)  # tuples come back from yaml as lists
     return leaves
 
 
-def _hash_frozen(model: nn.Module) -> str:
-    """Hash of every parameter that is not trained (DESIGN 4.6)."""
-    return hash_tensors({name: p for name, p in model.named_parameters() if not p.requires_grad})
+def _hash_frozen(model: nn.Module, frozen: Sequence[str]) -> str:
+    """Hash of every parameter that is not trained, and of all buffers of frozen components (DESIGN 4.6)."""
+    parameters = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    return hash_tensors({**parameters, **select_components(model.state_dict(), frozen)})

@@ -2,21 +2,32 @@
 
 from typing import Any, Dict, List, Optional
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.utils import comm
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..checkpointing import SafeCheckpointer
 from ..data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts
 from ..evaluation import build_evaluator
 from .checks import check_config
+from .defaults import ConfigError
 from .plan import Plan
 from .step_trainer import StepTrainer
 from .trainer_registry import TRAINER_REGISTRY
 
-__all__ = ["Evaluates", "SingleStepTrainer"]
+__all__ = ["Evaluates", "SingleStepTrainer", "data_problems"]
+
+
+def data_problems(cfg: CfgNode) -> List[str]:
+    """Return what is malformed in the data sets of `cfg`, one text for all of it, or nothing."""
+    try:
+        check_datasets(cfg)
+    except DatasetError as error:
+        return [str(error)]
+    return []
 
 
 class Evaluates:
@@ -36,36 +47,45 @@ class Evaluates:
     def test(
         cls, cfg: CfgNode, model: nn.Module, evaluators: Optional[List[DatasetEvaluator]] = None
     ) -> Dict[str, Any]:
-        """Evaluate `model` on DATASETS.TEST, as ``DefaultTrainer.test``."""
-        return DefaultTrainer.test.__func__(cls, cfg, model, evaluators)
+        """Evaluate `model` on DATASETS.TEST, as ``DefaultTrainer.test``, and compare with TEST.EXPECTED_RESULTS."""
+        results = DefaultTrainer.test.__func__(cls, cfg, model, evaluators)
+        if cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
+            verify_results(cfg, results)
+        return results
 
 
 @TRAINER_REGISTRY.register()
-class SingleStepTrainer(Evaluates, StepTrainer):
+class SingleStepTrainer(Evaluates):
     """Trains all components of the config together on its ground truth, from MODEL.WEIGHTS.
 
     Args:
-        cfg: any detectron2 config with this package's keys.
+        cfg: any detectron2 config with this package's keys. A resume is exact if it sets SEED.
         resume: go on from the last checkpoint in cfg.OUTPUT_DIR.
     """
 
     def __init__(self, cfg: CfgNode, *, resume: bool = False):
-        seed = cfg.SEED if cfg.SEED >= 0 else int(torch.seed() % 2**31)
-        super().__init__(cfg, seed=seed, resume=resume, initialize=self._load_weights)
-
-    def _load_weights(self, model: nn.Module) -> None:
-        self.checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        self.cfg = cfg.clone()
+        self.cfg.freeze()
+        self.resume = resume
 
     def plan(self) -> Plan:
-        """Check the config and the data; a single training has no steps to list."""
-        problems = check_config(self.cfg)
-        try:
-            check_datasets(self.cfg)
-        except DatasetError as error:
-            problems.append(str(error))
-        return Plan(problems=problems)
+        """Check the config, the data and the weights; a single training has no steps to list."""
+        problems = check_config(self.cfg) + data_problems(self.cfg)
+        return Plan(problems=problems, remarks=[] if problems else ["One training of all components; nothing to mend."])
 
     def train(self) -> Dict[str, Any]:
-        """Train, then evaluate on DATASETS.TEST."""
-        super().train()
-        return self.test(self.cfg, self.unwrapped_model) if self.cfg.DATASETS.TEST else {}
+        """Train, then evaluate on DATASETS.TEST.
+
+        Raises:
+            ConfigError: there is something to mend.
+        """
+        plan = self.plan()
+        if plan.problems:
+            raise ConfigError(f"the training cannot start:\n{plan}")
+        seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
+        trainer = StepTrainer(self.cfg, seed=seed, resume=self.resume, initialize=self._load_weights)
+        trainer.train()
+        return self.test(self.cfg, trainer.unwrapped_model) if self.cfg.DATASETS.TEST else {}
+
+    def _load_weights(self, model: nn.Module) -> None:
+        SafeCheckpointer(model).load(self.cfg.MODEL.WEIGHTS)

@@ -18,6 +18,7 @@ from torch import nn
 
 from ..modeling.box_regression import NormalizedBox2BoxTransform
 from ..proposals import ProposalSet
+from .defaults import ConfigError
 
 __all__ = ["measure_proposal_statistics", "measure_region_statistics"]
 
@@ -41,6 +42,9 @@ def measure_proposal_statistics(cfg: CfgNode, model: nn.Module, dicts: List[Dict
         cfg: reads INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN: anchors live in network-input pixels.
         model: a proposal network whose ``proposal_generator`` is a FasterRCNNRPN.
         dicts: the training images.
+
+    Raises:
+        ConfigError: no anchor of any image is positive.
     """
     rpn = model.proposal_generator
     if not isinstance(getattr(rpn, "box2box_transform", None), NormalizedBox2BoxTransform):
@@ -55,6 +59,12 @@ def measure_proposal_statistics(cfg: CfgNode, model: nn.Module, dicts: List[Dict
         size = (int(transform.new_h), int(transform.new_w)) if hasattr(transform, "new_h") else blank.shape[:2]
         rpn.update_box_statistics(statistics, [_ground_truth(image, transform, size)])
         log_every_n_seconds(logging.INFO, f"Measuring RPN targets: image {done} of {len(dicts)}", n=10, name=__name__)
+    if statistics.num_samples == 0:
+        raise ConfigError(
+            f"None of {len(dicts)} training images has a positive anchor, so the RPN would learn nothing: anchors "
+            "that cross an image's border do not count. Make MODEL.ANCHOR_GENERATOR.SIZES smaller, now "
+            f"{cfg.MODEL.ANCHOR_GENERATOR.SIZES}, or INPUT.MIN_SIZE_TRAIN larger, now {tuple(cfg.INPUT.MIN_SIZE_TRAIN)}."
+        )
     rpn.set_box_statistics(*statistics.finish())
 
 
@@ -68,6 +78,9 @@ def measure_region_statistics(
         dicts: the training images, with "dataset_name".
         proposal_sets: data set name -> its proposals.
         topk: proposals used per image, as in training.
+
+    Raises:
+        ConfigError: no region of any image is foreground.
     """
     new_statistics = getattr(model.roi_heads, "new_box_statistics", lambda: None)
     statistics = new_statistics()
@@ -83,4 +96,9 @@ def measure_region_statistics(
         proposals = proposals[proposals.proposal_boxes.nonempty()]
         model.roi_heads.update_box_statistics(statistics, [proposals], [_ground_truth(image, T.NoOpTransform(), size)])
         log_every_n_seconds(logging.INFO, f"Measuring box targets: image {done} of {len(dicts)}", n=10, name=__name__)
+    if statistics.num_samples == 0:
+        raise ConfigError(
+            f"None of {len(dicts)} training images has a region that overlaps an object enough to be foreground "
+            "(MODEL.ROI_HEADS.IOU_THRESHOLDS): are these proposals of this data set?"
+        )
     model.roi_heads.set_box_statistics(*statistics.finish())

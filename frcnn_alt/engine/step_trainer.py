@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
@@ -117,6 +117,10 @@ class StepTrainer(DefaultTrainer):
         writers = [hook for hook in kept if isinstance(hook, hooks.PeriodicWriter)]
         return [hook for hook in kept if hook not in writers] + self._extra_hooks + writers
 
+    def train(self) -> None:
+        """Train from the first iteration to the last; no evaluation, and so no check of TEST.EXPECTED_RESULTS."""
+        TrainerBase.train(self, self.start_iter, self.max_iter)
+
     def run_step(self) -> None:
         """One iteration; anchors, RoIs and dropout are drawn from the seed, the iteration and the process's rank."""
         torch.manual_seed(seed_for(self.seed, self.iter, comm.get_rank()))
@@ -124,12 +128,9 @@ class StepTrainer(DefaultTrainer):
 
     def state_dict(self) -> Dict[str, Any]:
         """What a checkpoint holds besides the model; the optimizer too, which detectron2 0.6 leaves out."""
-        state = super().state_dict()
-        state.setdefault("_trainer", {"optimizer": self.optimizer.state_dict()})
-        return state
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state_dict)
-        if "_trainer" not in super().state_dict():  # detectron2 0.6
-            self.optimizer.load_state_dict(state_dict["_trainer"]["optimizer"])
+        self._trainer.load_state_dict(state_dict["_trainer"])  # once more than needed on detectron2 main

@@ -10,13 +10,12 @@ import time
 from typing import Any, Dict, List
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 
-from ..checkpointing import file_sha256
-from ..data import DatasetError, check_datasets, seed_for
+from ..checkpointing import SafeCheckpointer, file_sha256
+from ..data import hash_dicts, load_training_dicts, seed_for
 from .assemble import assemble, final_config
 from .checks import check_config
 from .defaults import ConfigError
@@ -24,7 +23,7 @@ from .manifest import FINISHED, PENDING, Manifest, write_json
 from .plan import Plan, make_plan
 from .run_step import StepRun
 from .schedule import build_schedule
-from .single_step import Evaluates
+from .single_step import Evaluates, data_problems
 from .trainer_registry import TRAINER_REGISTRY
 
 __all__ = ["AlternatingTrainer"]
@@ -49,11 +48,7 @@ class AlternatingTrainer(Evaluates):
 
     def plan(self) -> Plan:
         """Plan the run and check all of it: keys, data sets, files, shapes. At most malformed.txt is written."""
-        problems = check_config(self.cfg)
-        try:
-            check_datasets(self.cfg)
-        except DatasetError as error:
-            problems.append(str(error))
+        problems = check_config(self.cfg) + data_problems(self.cfg)
         if any(problem.startswith("SCHEDULE.NAME") for problem in problems):
             return Plan(problems=problems)
         return make_plan(self.cfg, build_schedule(self.cfg), problems)
@@ -68,16 +63,16 @@ class AlternatingTrainer(Evaluates):
         if plan.problems:
             raise ConfigError(f"the run cannot start, {len(plan.problems)} to mend at the end of its plan:\n{plan}")
         logger.info("\n%s", plan)
-        began = time.perf_counter()
         schedule = build_schedule(self.cfg)
         manifest = self._open_manifest(plan)
-        inputs_hash = file_sha256(self.cfg.MODEL.WEIGHTS) if self.cfg.MODEL.WEIGHTS else ""
+        comm.synchronize()
+        weights_hash = file_sha256(self.cfg.MODEL.WEIGHTS) if self.cfg.MODEL.WEIGHTS else ""
+        data_hash = hash_dicts(load_training_dicts(self.cfg))
         seconds_per_image: Dict[str, float] = {}
         runs: Dict[str, StepRun] = {}
         for index, step in enumerate(schedule.steps):
-            runs[step.name] = StepRun(
-                self.cfg, step, seed_for(manifest.data["seed"], index), manifest, runs, inputs_hash
-            )
+            seed = seed_for(manifest.data["seed"], index)
+            runs[step.name] = StepRun(self.cfg, step, seed, manifest, runs, weights_hash, data_hash)
             runs[step.name].run(index, seconds_per_image)
         files = {name: run.weights for name, run in runs.items()}
         if comm.is_main_process():
@@ -85,7 +80,7 @@ class AlternatingTrainer(Evaluates):
             manifest.data["assembled"] = {"from": schedule.assembly, "path": weights, "sha256": file_sha256(weights)}
             manifest.write()
         comm.synchronize()
-        return self._evaluate(manifest, began)
+        return self._evaluate(manifest)
 
     def _open_manifest(self, plan: Plan) -> Manifest:
         manifest = Manifest.read(self.output_dir) if self.resume else None
@@ -103,13 +98,13 @@ class AlternatingTrainer(Evaluates):
         name = os.path.basename(os.path.normpath(self.output_dir))
         return Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
 
-    def _evaluate(self, manifest: Manifest, began: float) -> Dict[str, Any]:
+    def _evaluate(self, manifest: Manifest) -> Dict[str, Any]:
         started = time.perf_counter()
         results: Dict[str, Any] = {}
         if self.cfg.DATASETS.TEST:
             final = final_config(self.cfg, os.path.join(self.output_dir, "model_final.pth"))
             model = build_model(final)
-            DetectionCheckpointer(model).load(final.MODEL.WEIGHTS)
+            SafeCheckpointer(model).load(final.MODEL.WEIGHTS)
             with torch.no_grad():
                 results = dict(self.test(final, model))
         steps: List[Dict[str, Any]] = [entry for entry in manifest.data["steps"] if entry["state"] == FINISHED]

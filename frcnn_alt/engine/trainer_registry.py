@@ -3,6 +3,8 @@
 from detectron2.config import CfgNode
 from fvcore.common.registry import Registry
 
+from .defaults import ConfigError
+
 __all__ = ["TRAINER_REGISTRY", "build_trainer"]
 
 TRAINER_REGISTRY = Registry("TRAINER")
@@ -19,5 +21,11 @@ def build_trainer(cfg: CfgNode, *, resume: bool = False):
     Args:
         cfg: the run's config.
         resume: go on with the run in cfg.OUTPUT_DIR, if there is one.
+
+    Raises:
+        ConfigError: no trainer of that name is registered.
     """
+    if cfg.TRAINER not in TRAINER_REGISTRY:
+        names = ", ".join(sorted(name for name, _ in TRAINER_REGISTRY))
+        raise ConfigError(f"TRAINER is {cfg.TRAINER!r}, which is not registered; registered are {names}.")
     return TRAINER_REGISTRY.get(cfg.TRAINER)(cfg, resume=resume)

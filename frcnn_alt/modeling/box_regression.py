@@ -133,6 +133,11 @@ class BoxRegressionStatistics:
         self._sum = torch.zeros(num_classes, 4, dtype=torch.float64)
         self._sum_of_squares = torch.zeros(num_classes, 4, dtype=torch.float64)
 
+    @property
+    def num_samples(self) -> int:
+        """How many samples were counted, mirror images aside."""
+        return int(self._count.sum())
+
     def update(self, src_boxes: torch.Tensor, gt_boxes: torch.Tensor, classes: Optional[torch.Tensor] = None) -> None:
         """Count the targets of `src_boxes` matched to `gt_boxes`.
 

@@ -4,7 +4,15 @@ import os
 
 from frcnn_alt import get_cfg
 from frcnn_alt.data.shapes import make_shapes
-from frcnn_alt.engine import AlternatingTrainer, ConfigError, check_config, default_argument_parser, main, setup_cfg
+from frcnn_alt.engine import (
+    AlternatingTrainer,
+    ConfigError,
+    build_trainer,
+    check_config,
+    default_argument_parser,
+    main,
+    setup_cfg,
+)
 
 import pytest
 import torch
@@ -29,7 +37,6 @@ def test_base_configs_have_no_contradictions():
 @pytest.mark.parametrize(
     "key, value",
     [
-        ("TRAINER", "AlternateTrainer"),
         ("SCHEDULE.NAME", "five_step"),
         ("MODEL.BACKBONE.NAME", "build_vgg19_backbone"),
         ("MODEL.RPN.HEAD_NAME", "SoftRPNHead"),
@@ -46,6 +53,13 @@ def test_base_configs_have_no_contradictions():
         ("MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"),
         ("MODEL.WEIGHTS", "nowhere/zf.pth"),
         ("DATASETS.TRAIN", ()),
+        ("INPUT.FORMAT", "BRG"),
+        ("INPUT.MIN_SIZE_TRAIN", ()),
+        ("DATALOADER.NUM_WORKERS", -1),
+        ("SOLVER.CHECKPOINT_PERIOD", 0),
+        ("SOLVER.LR_SCHEDULER_NAME", "Multistep"),
+        ("MODEL.DEVICE", "gpu"),
+        ("SCHEDULE.STEP1.STEPS", (2, 1)),
     ],
 )
 def test_each_contradiction_is_named_with_its_key(key, value):
@@ -120,3 +134,43 @@ def test_weights_of_another_architecture_are_found_by_the_plan(tmp_path):
     cfg = setup_cfg(_args("--config-file", os.path.join(CONFIGS, "zf_4step.yaml"), *opts))
     problems = AlternatingTrainer(cfg).plan().problems
     assert any("backbone.conv1.weight" in p and "(96, 3, 11, 11)" in p and "(96, 3, 7, 7)" in p for p in problems)
+
+
+def test_weights_trained_on_other_pixels_are_found_by_the_plan(tmp_path):
+    root = str(tmp_path / "shapes")
+    make_shapes(root, seed=0, num_trainval=2, num_test=1, size=(64, 48))
+    weights = str(tmp_path / "w.pth")
+    about = {"input_format": "RGB", "pixel_mean": [1.0, 2.0, 3.0]}
+    torch.save(
+        {
+            "model": {"backbone.conv1.bias": torch.zeros(96), "roi_heads.box_head.fc6.bias": torch.zeros(4096)},
+            "frcnn_alt": about,
+        },
+        weights,
+    )
+    opts = ["DATASETS.VOC_LAYOUT.ROOT", root, "MODEL.WEIGHTS", weights]
+    problems = (
+        AlternatingTrainer(setup_cfg(_args("--config-file", os.path.join(CONFIGS, "zf_4step.yaml"), *opts)))
+        .plan()
+        .problems
+    )
+    assert [p.split()[0] for p in problems] == ["INPUT.FORMAT", "MODEL.PIXEL_MEAN"]
+
+
+def test_unregistered_trainer_is_named():
+    cfg = _config()
+    cfg.TRAINER = "Alternating"
+    with pytest.raises(ConfigError, match="AlternatingTrainer"):
+        build_trainer(cfg)
+
+
+@pytest.mark.parametrize("content", ["", "just a sentence"])
+def test_files_that_are_no_config(tmp_path, content):
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(ConfigError, match="a.yaml"):
+        setup_cfg(_args("--config-file", str(tmp_path / "a.yaml")))
+
+
+def test_flags_after_overrides_are_explained():
+    with pytest.raises(ConfigError, match="Flags go before"):
+        setup_cfg(_args("SOLVER.BASE_LR", "0.1", "--resume"))

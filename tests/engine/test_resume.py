@@ -1,7 +1,9 @@
 """Runs that are cut anywhere end with the weights of one that nobody disturbed; old and new runs are never mixed."""
 
+import json
 import os
 
+from frcnn_alt.checkpointing import SafeCheckpointer
 from frcnn_alt.engine import ConfigError, StepTrainer
 
 import pytest
@@ -81,3 +83,45 @@ def test_resume_with_another_config_names_the_key(undisturbed):
     changed.SOLVER.MOMENTUM = 0.5
     with pytest.raises(ConfigError, match="SOLVER.MOMENTUM"):
         run(changed, resume=True)
+
+
+def test_resume_with_another_start_of_step_4_is_refused(undisturbed):
+    """The same files go in, but not for the same use."""
+    changed = undisturbed.clone()
+    changed.defrost()
+    changed.SCHEDULE.STEP4_BOX_PREDICTOR = "new"
+    with pytest.raises(ConfigError, match="step4_fast_rcnn"):
+        run(changed, resume=True)
+
+
+def test_resume_with_changed_annotations_is_refused(undisturbed, monkeypatch):
+    monkeypatch.setattr("frcnn_alt.engine.trainer.hash_dicts", lambda dicts: "other boxes")
+    with pytest.raises(ConfigError, match="the data that it started from"):
+        run(undisturbed, resume=True)
+
+
+def test_a_run_cut_between_the_last_two_checkpoints(shapes, undisturbed, tmp_path, monkeypatch):
+    """MAX_ITER is a multiple of CHECKPOINT_PERIOD, so the last iteration is saved twice; the second time is cut."""
+    cfg = tiny_config(shapes, tmp_path / "run")
+    stock = SafeCheckpointer.save
+
+    def save(checkpointer, name, **kwargs):
+        if name == "model_final":
+            raise KeyboardInterrupt
+        stock(checkpointer, name, **kwargs)
+
+    monkeypatch.setattr(SafeCheckpointer, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    monkeypatch.undo()
+    run(cfg, resume=True)
+    assert final_hash(cfg) == final_hash(undisturbed)
+
+
+def test_seconds_of_a_cut_step_count(shapes, tmp_path, monkeypatch):
+    cfg = tiny_config(shapes, tmp_path / "run")
+    _interrupt_at(monkeypatch, "step1_rpn", 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    with open(os.path.join(cfg.OUTPUT_DIR, "manifest.json")) as file:
+        assert json.load(file)["steps"][0]["seconds"] > 0
