@@ -13,6 +13,7 @@ import importlib.util
 import re
 import sys
 import types
+import warnings
 
 HOW_TO_GET_DETECTRON2 = (
     "frcnn_alt needs detectron2, which is not installed: get it with "
@@ -71,6 +72,12 @@ def require_detectron2() -> None:
         raise ImportError(HOW_TO_GET_DETECTRON2)
 
 
+def _hush_known_warnings() -> None:
+    """detectron2 uses what newer torch calls deprecated; users of either can do nothing about these."""
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script.* is deprecated")
+    warnings.filterwarnings("ignore", message=r"torch\.meshgrid: in an upcoming release")
+
+
 def _mend_pillow() -> None:
     from PIL import Image
 
@@ -124,6 +131,7 @@ def setup_environment() -> None:
         ImportError: detectron2 is not installed; the message says how to get it.
     """
     require_detectron2()
+    _hush_known_warnings()
     _mend_pillow()
     _mend_compiled_extension()
     _mend_numpy_names()

@@ -61,9 +61,9 @@ def measure_proposal_statistics(cfg: CfgNode, model: nn.Module, dicts: List[Dict
         log_every_n_seconds(logging.INFO, f"Measuring RPN targets: image {done} of {len(dicts)}", n=10, name=__name__)
     if statistics.num_samples == 0:
         raise ConfigError(
-            f"None of {len(dicts)} training images has a positive anchor, so the RPN would learn nothing: anchors "
-            "that cross an image's border do not count. Make MODEL.ANCHOR_GENERATOR.SIZES smaller, now "
-            f"{cfg.MODEL.ANCHOR_GENERATOR.SIZES}, or INPUT.MIN_SIZE_TRAIN larger, now {tuple(cfg.INPUT.MIN_SIZE_TRAIN)}."
+            f"None of {len(dicts)} training images has a positive anchor, so the RPN would learn nothing (anchors that "
+            f"cross an image's border do not count). MODEL.ANCHOR_GENERATOR.SIZES {cfg.MODEL.ANCHOR_GENERATOR.SIZES} "
+            f"must be smaller, or INPUT.MIN_SIZE_TRAIN {tuple(cfg.INPUT.MIN_SIZE_TRAIN)} larger."
         )
     rpn.set_box_statistics(*statistics.finish())
 
