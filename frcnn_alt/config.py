@@ -40,17 +40,31 @@ def _add_model_keys(cfg: CN) -> None:
     # prefix of parameter names). The alternating steps set it; BACKBONE.FREEZE_AT freezes single blocks besides.
     cfg.MODEL.FREEZE_COMPONENTS = ()
 
+    # How deltas become boxes, in the RPN and in the detector. "inverse": the inverse of the coding (equation 2, MATLAB).
+    # "one_pixel_larger": x2 and y2 come out one pixel further, as py-faster-rcnn's decoding has it (SPEC 4.4).
+    cfg.MODEL.BBOX_DECODING = "inverse"
+    # A mean image to subtract in place of PIXEL_MEAN, resized to each image: .npy (height x width x channels, in the
+    # order of INPUT.FORMAT), Caffe's .binaryproto or the MATLAB release's .mat. Empty: PIXEL_MEAN, as py-faster-rcnn
+    # does and as we do in the preset "paper" too, because the release's file cannot be distributed here (SPEC 2).
+    cfg.MODEL.PIXEL_MEAN_IMAGE = ""
+
     # Drop probability after fc6 and after fc7 (SPEC 1.1, 1.2); 0 switches dropout off, as py-faster-rcnn does for COCO.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
     # The RoI pooling formula expects inclusive corners: subtract 1 from x2, y2 first, as the MATLAB release does. False
     # hands over detectron2's continuous corners, near to what py-faster-rcnn does with RPN boxes (SPEC 5.1 "+1 trap").
     cfg.MODEL.ROI_BOX_HEAD.POOLER_INCLUSIVE_CORNERS = True
+    # Round the inclusive corners to whole network pixels before pooling (half away from zero), as the MATLAB release
+    # does and py-faster-rcnn does not (SPEC 5.1).
+    cfg.MODEL.ROI_BOX_HEAD.POOLER_ROUND_CORNERS = True
     # "per_class": targets t* are normalised by the mean and std measured on the training RoIs of each class (both
     # alternating programs). "fixed": BBOX_REG_WEIGHTS alone, as py-faster-rcnn's joint training (SPEC 5.3).
     cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS = "per_class"
     # Keep at most this many boxes of a class in an image before NMS at test time; 100 in MATLAB, -1 is no limit and is
     # what py-faster-rcnn does (SPEC 5.4).
     cfg.MODEL.ROI_HEADS.PRE_NMS_TOPK_PER_CLASS_TEST = 100
+    # At evaluation, raise each class's score threshold until at most this many boxes per image, on average over the
+    # data set, are left of the class before NMS; 40 in MATLAB, -1 is no such threshold (py-faster-rcnn) (SPEC 5.4).
+    cfg.TEST.MEAN_BOXES_PER_CLASS = 40
 
     # N_reg of equation 1. "locations": H'W' of the feature map, so BBOX_REG_LOSS_WEIGHT is the paper's lambda = 10.
     # "samples": the number of sampled anchors, detectron2's and py-faster-rcnn's way, with weight 1 (SPEC 4.4).
@@ -116,6 +130,9 @@ def _add_schedule_keys(cfg: CN) -> None:
     cfg.SCHEDULE.PROPOSALS = CN()
     cfg.SCHEDULE.PROPOSALS.PRE_NMS_TOPK = 1000000
     cfg.SCHEDULE.PROPOSALS.POST_NMS_TOPK = 2000
+    # Where the proposals of a horizontally flipped training image come from. "recomputed": the RPN runs on the flipped
+    # image too (MATLAB). "mirrored": those of the image, mirrored (py-faster-rcnn) (SPEC 4.5, 6.6).
+    cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES = "recomputed"
 
 
 def _add_pretrain_keys(cfg: CN) -> None:

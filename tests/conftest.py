@@ -8,6 +8,7 @@ import frcnn_alt  # noqa: F401
 
 import pytest
 import torch
+from hypothesis import settings
 
 # isort: split
 # detectron2 only after frcnn_alt, which mends it for today's packages
@@ -15,6 +16,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from voc_files import voc_annotation, write_image
 
 torch.set_num_threads(1)  # the tests' tensors are tiny: threads only wait for each other
+
+# The same examples in every run, so that a change is judged by what it changed. HYPOTHESIS_PROFILE=search draws others
+# and more of them: run it now and then, and after a change to a rule.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

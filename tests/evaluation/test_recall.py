@@ -8,7 +8,7 @@ from frcnn_alt.proposals import ProposalSet, ProposalSetError, ProposalSetWriter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -35,7 +35,6 @@ def random_boxes(rng, count, size=100.0):
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 12), st.integers(0, 10**6))
 def test_rules_against_slow_versions(num_boxes, num_gt, seed):
     rng = np.random.default_rng(seed)

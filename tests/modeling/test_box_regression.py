@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -57,7 +57,6 @@ def test_deltas_are_normalised_by_the_row_of_the_class(statistics, weights):
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 5), rows=st.integers(1, 4))
 def test_applying_undoes_getting(seed, count, rows):
     random = np.random.RandomState(seed)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.modeling.matcher import Matcher
 from detectron2.structures import Boxes, pairwise_iou
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frcnn_alt.modeling.anchor_generator import FasterRCNNAnchorGenerator
@@ -77,7 +77,6 @@ def boxes_in(height, width):
     return st.lists(box.map(lambda b: [b[0], b[1], min(b[2], width), min(b[3], height)]), max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
 @given(gt=boxes_in(88, 120))
 def test_any_boxes_follow_the_rule(gt):
     gt = [b for b in gt if b[2] > b[0] and b[3] > b[1]]
