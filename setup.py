@@ -32,6 +32,7 @@ setup(
         "matplotlib",
         "numpy",
         "Pillow",
+        "protobuf>=3.20",
         "pycocotools>=2.0.2",
         "PyYAML",
         "tabulate",
@@ -41,6 +42,8 @@ setup(
     extras_require={
         # Drawing (detectron2's Visualizer). Any OpenCV wheel will do, but only one may be installed.
         "opencv": ["opencv-contrib-python-headless"],
-        "dev": ["pytest", "hypothesis", "ruff==0.17.5"],
+        # MATLAB's .mat files: the release's mean image, published proposals.
+        "matlab": ["scipy"],
+        "dev": ["pytest", "hypothesis", "ruff==0.17.5", "scipy"],
     },
 )

@@ -1,8 +1,8 @@
 """Every key that this package adds to detectron2's config, with its paper symbol, its reason and its default.
 
 Keys that detectron2 already has are not repeated here; their paper values are set in ``configs/Base-RCNN-*.yaml``.
-"SPEC" paragraphs number the project's collection of the figures of the paper and of the two original programs, which
-is kept beside the repository; "MATLAB" is the release the paper was made with, "py-faster-rcnn" the Python
+"SPEC" paragraphs are those of docs/FIDELITY.md, which lists the figures of the paper and of the two original programs
+with their tests; "MATLAB" is the release the paper was made with, "py-faster-rcnn" the Python
 re-implementation.
 """
 
@@ -40,7 +40,7 @@ def _add_model_keys(cfg: CN) -> None:
     # prefix of parameter names). The alternating steps set it; BACKBONE.FREEZE_AT freezes single blocks besides.
     cfg.MODEL.FREEZE_COMPONENTS = ()
 
-    # How deltas become boxes, in the RPN and in the detector. "inverse": the inverse of the coding (equation 2, MATLAB).
+    # How deltas become boxes, in the RPN and the detector. "inverse": the inverse of the coding (equation 2, MATLAB).
     # "one_pixel_larger": x2 and y2 come out one pixel further, as py-faster-rcnn's decoding has it (SPEC 4.4).
     cfg.MODEL.BBOX_DECODING = "inverse"
     # A mean image to subtract in place of PIXEL_MEAN, resized to each image: .npy (height x width x channels, in the
@@ -75,6 +75,20 @@ def _add_model_keys(cfg: CN) -> None:
     # Whether the RPN decodes proposals while it trains. The alternating steps switch it off, because there nobody uses
     # them; joint training needs them.
     cfg.MODEL.RPN.PROPOSALS_IN_TRAINING = True
+
+    # Non-approximate joint training (paper section 3.2, iii; SPEC 7.2): the detector's losses reach the RPN's deltas
+    # through the corners of the proposals. Needs POOLER_TYPE "ROIWarp". False takes proposals for constants (ii).
+    cfg.MODEL.RPN.PROPOSAL_GRADIENT = False
+    # What passes no gradient on. "clipped_coordinates": the coordinates that the image's edges replace, as the
+    # derivative has it. "clipped_boxes": all coordinates of a clipped box, and boxes of anchors that cross the
+    # boundary, as MNC, the authors' own later code.
+    cfg.MODEL.RPN.PROPOSAL_GRADIENT_CONSTANTS = "clipped_coordinates"
+    # Largest absolute value of the detector's gradient with respect to one delta, for stability; 1 / 512 in MNC, with
+    # one image in a batch. 0 is no limit.
+    cfg.MODEL.RPN.PROPOSAL_GRADIENT_CLAMP = 0.0
+    # With PROPOSAL_GRADIENT: the detector's box target t*(proposal, object) is a function of the proposal too. True
+    # takes it for a constant, as MNC; False lets the box loss move the proposal through it.
+    cfg.MODEL.ROI_BOX_HEAD.DETACH_TARGETS = True
 
 
 def _add_dataset_keys(cfg: CN) -> None:

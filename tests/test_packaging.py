@@ -17,7 +17,7 @@ import setuptools
 ROOT = Path(__file__).resolve().parents[1]
 
 # Where the name to import is not the name to install.
-DISTRIBUTIONS = {"PIL": "Pillow", "cv2": "opencv-contrib-python-headless", "yaml": "PyYAML"}
+DISTRIBUTIONS = {"PIL": "Pillow", "cv2": "opencv-contrib-python-headless", "google": "protobuf", "yaml": "PyYAML"}
 
 
 @pytest.fixture(scope="module")

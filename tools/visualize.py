@@ -12,6 +12,7 @@ import sys
 from typing import Any, Dict, List, Optional
 
 from frcnn_alt import get_cfg
+from frcnn_alt.checkpointing import CheckpointError, SafeCheckpointer, weight_files
 from frcnn_alt.data import DatasetError
 from frcnn_alt.engine.defaults import ConfigError, setup_cfg
 from frcnn_alt.report import LabelledBox, class_color, draw_boxes
@@ -87,7 +88,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
         # The network's own data need not be on this machine; what has to be known about them is in a run's config.
         away = ["DATASETS.VOC_LAYOUT.ROOT", "", "DATASETS.COCO_JSON.TRAIN_JSON", "", "DATASETS.COCO_JSON.TEST_JSON", ""]
         cfg = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=[*args.opts, *away]))
-    if not os.path.isfile(cfg.MODEL.WEIGHTS):
+    if not cfg.MODEL.WEIGHTS or not all(map(os.path.isfile, weight_files(cfg.MODEL.WEIGHTS))):
         raise ConfigError(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist. Give the config.yaml of a finished run, or add "
             "MODEL.WEIGHTS <file> at the end of the command."
@@ -127,11 +128,24 @@ def labelled_boxes(prediction: Dict[str, Any], names: List[str], threshold: floa
     ]
 
 
+def build_predictor(cfg: CfgNode) -> DefaultPredictor:
+    """Build detectron2's predictor, with weights of any file that this package reads, a .caffemodel for instance.
+
+    Raises:
+        CheckpointError: the weights cannot be read, or are not for this config.
+    """
+    without_weights = cfg.clone()
+    without_weights.MODEL.WEIGHTS = ""
+    predictor = DefaultPredictor(without_weights)
+    SafeCheckpointer(predictor.model).load(cfg.MODEL.WEIGHTS)
+    return predictor
+
+
 def visualize(args: argparse.Namespace) -> int:
     """Draw on all images; returns the exit status, which is 1 if some could not be read."""
     files = list_images(args.input, args.output)
     cfg = build_cfg(args)
-    predictor, names = DefaultPredictor(cfg), class_names(cfg)
+    predictor, names = build_predictor(cfg), class_names(cfg)
     os.makedirs(args.output, exist_ok=True)
     drawn: List[str] = []
     for file in files:
@@ -157,7 +171,7 @@ def visualize(args: argparse.Namespace) -> int:
 def main() -> None:
     try:
         sys.exit(visualize(parse_arguments()))
-    except (ConfigError, DatasetError, InputError) as error:
+    except (CheckpointError, ConfigError, DatasetError, InputError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Weight files in and out: safe reading, atomic writing, hand-over between steps by component."""
+"""Weight files in and out: safe reading, foreign formats, atomic writing, hand-over between steps by component."""
 
 from .checkpointer import SafeCheckpointer
 from .components import (
@@ -7,20 +7,31 @@ from .components import (
     hash_tensors,
     load_initial_weights,
     match_initial_weights,
+    names_from,
     select_components,
 )
-from .read import CheckpointError, file_sha256, read_checkpoint, write_checkpoint
+from .errors import CheckpointError
+from .fit import fit_to_model
+from .pixels import check_pixels, pixel_disagreement, pixels_of_config, pixels_of_model
+from .read import file_sha256, read_checkpoint, weight_files, write_checkpoint
 
 __all__ = [
     "NEW",
     "CheckpointError",
     "InitialWeights",
     "SafeCheckpointer",
+    "check_pixels",
     "file_sha256",
+    "fit_to_model",
     "hash_tensors",
     "load_initial_weights",
     "match_initial_weights",
+    "names_from",
+    "pixel_disagreement",
+    "pixels_of_config",
+    "pixels_of_model",
     "read_checkpoint",
     "select_components",
+    "weight_files",
     "write_checkpoint",
 ]

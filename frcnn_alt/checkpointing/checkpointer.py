@@ -1,7 +1,8 @@
-"""detectron2's checkpointer, made crash-safe: files are written beside and renamed, and nothing untrusted is unpickled.
+"""detectron2's checkpointer, made crash-safe, and with more kinds of files to read.
 
-Overridden are only the two places where fvcore touches the file system (`save`, `_load_file`); naming, resume,
-`last_checkpoint` and the loading of models are detectron2's.
+Files are written beside and renamed, and nothing untrusted is unpickled. Overridden are the places where fvcore touches
+the file system (`save`, `_load_file`) and, in front of `_load_model`, what foreign weights and the record of their
+pixels ask for; naming, resume, `last_checkpoint` and the loading itself are detectron2's.
 """
 
 import os
@@ -9,13 +10,20 @@ from typing import Any, Dict
 
 from detectron2.checkpoint import DetectionCheckpointer
 
-from .read import read_checkpoint, write_checkpoint
+from .fit import fit_to_model
+from .pixels import check_pixels, pixels_of_model
+from .read import read_checkpoint, weight_files, write_checkpoint
 
 __all__ = ["SafeCheckpointer"]
 
 
 class SafeCheckpointer(DetectionCheckpointer):
-    """DetectionCheckpointer whose files are either the old or the new one after a crash (DESIGN 4.5, 4.7)."""
+    """DetectionCheckpointer whose files are either the old or the new one after a crash (DESIGN 4.5, 4.7).
+
+    It reads what `read_checkpoint` reads, Caffe's and torchvision's files included.
+    """
+
+    _weights = ""  # as it was asked for: a file, or the two of a pair
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``<save_dir>/<name>.pth`` with the model, the checkpointables and `kwargs`.
@@ -40,5 +48,24 @@ class SafeCheckpointer(DetectionCheckpointer):
             file.write(last_filename_basename)
         os.replace(f"{path}.partial", path)
 
+    def load(self, path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
+        """Load weights into the model, as ``DetectionCheckpointer.load``; `path` may name a pair (`weight_files`).
+
+        Raises:
+            CheckpointError: the file cannot be read or was trained on other pixels than the model will be fed; foreign
+                weights do not fit the model.
+        """
+        self._weights = path
+        # fvcore wants to see one file that exists; a pair is read in _load_file.
+        return super().load(weight_files(path)[0] if path else path, *args, **kwargs)
+
     def _load_file(self, filename: str) -> Dict[str, Any]:
-        return read_checkpoint(filename)
+        return read_checkpoint(self._weights if len(weight_files(self._weights)) > 1 else filename)
+
+    def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
+        check_pixels(checkpoint.get("frcnn_alt", {}), pixels_of_model(self.model), self._weights)
+        checkpoint.update(fit_to_model(checkpoint, self.model))
+        not_used = checkpoint.get("frcnn_alt", {}).get("not_used")
+        if not_used:
+            self.logger.warning("%s: not used are the layers %s", self._weights, ", ".join(not_used))
+        return super()._load_model(checkpoint)

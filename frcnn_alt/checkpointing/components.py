@@ -12,7 +12,7 @@ from typing import Callable, Dict, Iterable, List, Mapping
 import torch
 from torch import nn
 
-from .read import CheckpointError
+from .errors import CheckpointError
 
 __all__ = [
     "NEW",
@@ -20,6 +20,7 @@ __all__ = [
     "hash_tensors",
     "load_initial_weights",
     "match_initial_weights",
+    "names_from",
     "select_components",
 ]
 
@@ -54,6 +55,11 @@ def _component_of(name: str, components: Iterable[str]) -> str:
     return max(fitting, key=len) if fitting else ""
 
 
+def names_from(source: str, model_state: Mapping[str, torch.Tensor], init: Mapping[str, str]) -> List[str]:
+    """Return the names of `model_state` that `init` (component -> source) takes from `source`."""
+    return [name for name in model_state if init.get(_component_of(name, init), NEW) == source]
+
+
 def match_initial_weights(
     model_state: Mapping[str, torch.Tensor],
     init: Mapping[str, str],
@@ -86,11 +92,12 @@ def match_initial_weights(
         else:
             matched.source[name] = source
     for component, source in init.items():
-        names = [n for n in model_state if _component_of(n, init) == component]
-        if source != NEW and names and not any(matched.source[n] == source for n in names):
+        names = [name for name in model_state if _component_of(name, init) == component]
+        if source != NEW and names and not any(matched.source[name] == source for name in names):
             raise CheckpointError(
                 f"{source} holds no tensor of {component} (looked for {names[0]} and {len(names) - 1} more). "
-                "Parameter names must be those of this package; weights of other programs need converting first."
+                "Parameter names must be those of this package. Of other programs, the .caffemodel files of ZF-net and "
+                "VGG-16 and of their detectors can be read, and torchvision's vgg16."
             )
     return matched
 

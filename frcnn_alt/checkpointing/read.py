@@ -1,18 +1,27 @@
 """Reading weight files without trusting them, and writing them so that a crash leaves the old or the new one.
 
-Checkpoints load with ``weights_only=True``; ``.pkl`` files (detectron2's model zoo form) go through an unpickler that
-admits nothing but numpy arrays and plain containers, because a pickle can run code (DESIGN 4.7).
+Read are checkpoints of detectron2 and of this package, Caffe's models and torchvision's VGG-16. Checkpoints load with
+``weights_only=True``; ``.pkl`` files (detectron2's model zoo form) go through an unpickler that admits nothing but
+numpy arrays and plain containers, because a pickle can run code (DESIGN 4.7).
 """
 
 import hashlib
 import os
 import pickle
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import numpy as np
 import torch
 
-__all__ = ["CheckpointError", "file_sha256", "read_checkpoint", "write_checkpoint"]
+from .caffe_model import read_caffe_layers
+from .caffe_names import name_caffe_layers
+from .caffe_pair import join_pair
+from .errors import CheckpointError
+from .torchvision_vgg import is_torchvision_vgg, name_torchvision_layers
+
+__all__ = ["file_sha256", "read_checkpoint", "weight_files", "write_checkpoint"]
+
+_CAFFE = (".caffemodel", ".caffemodel.h5")
 
 _ADMITTED_IN_PKL = {
     ("collections", "OrderedDict"),
@@ -25,10 +34,6 @@ _ADMITTED_IN_PKL = {
     ("numpy._core.numeric", "_frombuffer"),
     ("_codecs", "encode"),
 }
-
-
-class CheckpointError(ValueError):
-    """A weight file that is missing, unreadable or does not fit; the message names the file and what to do."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -45,30 +50,53 @@ def _read_pkl(path: str) -> Any:
         return _ArrayUnpickler(file, encoding="latin1").load()
 
 
+def weight_files(path: str) -> List[str]:
+    """Return the files that a value of MODEL.WEIGHTS names: one, or two with a comma between."""
+    return [path] if os.path.isfile(path) or "," not in path else [part.strip() for part in path.split(",")]
+
+
+def _read_file(path: str) -> Any:
+    if path.endswith(".pkl"):
+        return _read_pkl(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # files in torch's format of before 1.6 cannot be memory-mapped
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_caffe(files: List[str]) -> Dict[str, Any]:
+    read = [name_caffe_layers(read_caffe_layers(file), file) for file in files]
+    return (join_pair(read) if len(read) > 1 else read[0]).to_checkpoint()
+
+
 def read_checkpoint(path: str) -> Dict[str, Any]:
     """Read a weight file.
 
     Args:
-        path: ``.pth`` (a checkpoint of detectron2 or of this package, or a bare state dict) or ``.pkl``
-            (detectron2's model zoo form, arrays under the model's own parameter names).
+        path: ``.pth`` (a checkpoint of detectron2 or of this package, or a bare state dict, torchvision's of VGG-16
+            included), ``.pkl`` (detectron2's model zoo form, arrays under the model's own parameter names) or
+            ``.caffemodel``; or the MATLAB release's two files, "rpn.caffemodel,fast_rcnn.caffemodel".
 
     Returns:
         dict: ``"model"`` maps parameter names to CPU tensors (memory-mapped where the format allows); whatever else
-        the file holds stands beside it under its own key.
+        the file holds stands beside it under its own key. What Caffe or torchvision wrote is in the form of `foreign`,
+        with a record under ``"frcnn_alt"``; `fit_to_model` makes it a model's.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, or one that would run code.
     """
-    if not os.path.isfile(path):
-        raise CheckpointError(f"Weights not found: {path}. Set MODEL.WEIGHTS to an existing file, or to '' for none.")
+    files = weight_files(path)
+    for file in files:
+        if not os.path.isfile(file):
+            raise CheckpointError(
+                f"Weights not found: {file}. Set MODEL.WEIGHTS to an existing file, or to '' for none."
+            )
+    if all(file.endswith(_CAFFE) for file in files):
+        return _read_caffe(files)
+    if len(files) > 1:
+        raise CheckpointError(f"{path}: several files can be read together only if they are .caffemodel.")
     try:
-        if path.endswith(".pkl"):
-            data = _read_pkl(path)
-        else:
-            try:
-                data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError:  # files in torch's format of before 1.6 cannot be memory-mapped
-                data = torch.load(path, map_location="cpu", weights_only=True)
+        data = _read_file(path)
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and not path.endswith(".pkl"):  # torch's advice is not for here
             error = "it is none, or holds more than tensors and plain containers, which could run code"
@@ -85,6 +113,8 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
             model[name] = value
     if not model:
         raise CheckpointError(f"{path} is not a checkpoint: it holds no tensors.")
+    if is_torchvision_vgg(model):
+        return name_torchvision_layers(model, path).to_checkpoint()
     return {**data, "model": model}
 
 
@@ -99,9 +129,10 @@ def write_checkpoint(data: Dict[str, Any], path: str) -> None:
 
 
 def file_sha256(path: str) -> str:
-    """Return the hex sha256 of a file's bytes."""
+    """Return the hex sha256 of a file's bytes; of a pair (see `weight_files`), of one file's after the other's."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 22), b""):
-            digest.update(block)
+    for name in weight_files(path):
+        with open(name, "rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
     return digest.hexdigest()

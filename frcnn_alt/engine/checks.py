@@ -1,43 +1,45 @@
 """Cross-key checks of a config: all of them, in one place, before anything is built. Each names key and mend."""
 
-import os
 from typing import List
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    GeneralizedRCNN,
+    ProposalNetwork,
+    build_backbone,
+)
 from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
 from detectron2.modeling.roi_heads.box_head import ROI_BOX_HEAD_REGISTRY
 from detectron2.utils import comm
 
 from ..checkpointing import NEW
+from .file_checks import check_files
+from .proposal_gradient import proposal_gradient_problems
 from .schedule import SCHEDULE_REGISTRY
+from .step import recomputes_flipped_images
 
 __all__ = ["check_config"]
 
 _ALLOWED = {
+    "MODEL.BBOX_DECODING": ("inverse", "one_pixel_larger"),
     "MODEL.RPN.BBOX_REG_NORMALIZER": ("locations", "samples"),
     "MODEL.RPN.BBOX_REG_STATISTICS": ("measured", "none"),
     "MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS": ("per_class", "fixed"),
     "SCHEDULE.STEP4_BOX_PREDICTOR": ("step2_fast_rcnn", NEW),
     "SCHEDULE.STEP3_RPN_HEAD": (NEW, "step1_rpn"),
+    "SCHEDULE.PROPOSALS.FLIPPED_IMAGES": ("recomputed", "mirrored"),
     "DATASETS.MALFORMED": ("stop", "leave_out"),
-    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIPool", "ROIAlign", "ROIAlignV2"),
+    "MODEL.RPN.PROPOSAL_GRADIENT_CONSTANTS": ("clipped_coordinates", "clipped_boxes"),
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIPool", "ROIAlign", "ROIAlignV2", "ROIWarp"),
     "INPUT.FORMAT": ("BGR", "RGB"),
+    "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR"),
-}
-
-# Where the paper's own initial weights are, or were, to be had.
-_WHERE_WEIGHTS = {
-    "build_vgg16_backbone": (
-        "The paper's are VGG_ILSVRC_16_layers.caffemodel of https://www.robots.ox.ac.uk/~vgg/research/very_deep/ ; "
-        "Caffe's format has to be converted, which this package does not do yet."
-    ),
-    "build_zf_backbone": (
-        "The paper's came with the MATLAB release and py-faster-rcnn, whose links are dead; and Caffe's format has to "
-        "be converted, which this package does not do yet."
-    ),
 }
 
 _REGISTERED = {
@@ -80,6 +82,11 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
         problems.append(f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}: it must be 0 or more.")
     if cfg.SOLVER.CHECKPOINT_PERIOD < 1:
         problems.append(f"SOLVER.CHECKPOINT_PERIOD is {cfg.SOLVER.CHECKPOINT_PERIOD}: it must be 1 or more.")
+    if cfg.TEST.MEAN_BOXES_PER_CLASS == 0 or cfg.TEST.MEAN_BOXES_PER_CLASS < -1:
+        problems.append(
+            f"TEST.MEAN_BOXES_PER_CLASS is {cfg.TEST.MEAN_BOXES_PER_CLASS}: it must be above 0, or -1 for no such "
+            "cut-off."
+        )
     try:
         torch.device(cfg.MODEL.DEVICE)
     except RuntimeError:
@@ -92,10 +99,16 @@ def _check_box_head(cfg: CfgNode) -> List[str]:
     head = cfg.MODEL.ROI_BOX_HEAD
     if cfg.MODEL.ROI_HEADS.NAME != "FasterRCNNROIHeads":
         return problems  # stock heads read none of these keys
-    if head.POOLER_INCLUSIVE_CORNERS and head.POOLER_TYPE.startswith("ROIAlign"):
+    corners = [key for key in ("POOLER_INCLUSIVE_CORNERS", "POOLER_ROUND_CORNERS") if head[key]]
+    if corners and head.POOLER_TYPE in ("ROIAlign", "ROIAlignV2", "ROIWarp"):
         problems.append(
-            f"MODEL.ROI_BOX_HEAD.POOLER_INCLUSIVE_CORNERS is for ROIPool, but POOLER_TYPE is {head.POOLER_TYPE}, "
-            "which expects continuous corners: set POOLER_INCLUSIVE_CORNERS False."
+            f"MODEL.ROI_BOX_HEAD: {' and '.join(corners)} {'is' if len(corners) == 1 else 'are'} for ROIPool, but "
+            f"POOLER_TYPE is {head.POOLER_TYPE}, which expects continuous corners: set {' and '.join(corners)} False."
+        )
+    elif corners == ["POOLER_ROUND_CORNERS"]:
+        problems.append(
+            "MODEL.ROI_BOX_HEAD.POOLER_ROUND_CORNERS rounds inclusive corners, but POOLER_INCLUSIVE_CORNERS is False: "
+            "set both to True or both to False."
         )
     if head.BBOX_REG_STATISTICS == "per_class":
         if head.CLS_AGNOSTIC_BBOX_REG:
@@ -111,8 +124,36 @@ def _check_box_head(cfg: CfgNode) -> List[str]:
     return problems
 
 
+def _check_features(cfg: CfgNode) -> List[str]:
+    if cfg.MODEL.BACKBONE.NAME not in BACKBONE_REGISTRY or cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
+        return []  # said already
+    network = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    keys = ["MODEL.ROI_HEADS.IN_FEATURES"] if issubclass(network, GeneralizedRCNN) else []
+    if issubclass(network, (GeneralizedRCNN, ProposalNetwork)) and not cfg.MODEL.LOAD_PROPOSALS:
+        keys.insert(0, "MODEL.RPN.IN_FEATURES")
+    try:
+        with torch.device("meta"):  # without storage
+            features = sorted(build_backbone(cfg).output_shape())
+    except Exception:  # the plan builds the whole network and says what is wrong with it
+        return []
+    problems = []
+    for key in keys:
+        missing = [name for name in _value(cfg, key) if name not in features]
+        if missing:
+            problems.append(
+                f"{key} names {', '.join(missing)}, but {cfg.MODEL.BACKBONE.NAME} gives {', '.join(features)}: "
+                f"set {key} to {'that' if len(features) == 1 else 'some of these'}."
+            )
+    return problems
+
+
 def _check_schedule(cfg: CfgNode) -> List[str]:
     problems = []
+    if cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES == "recomputed" and cfg.INPUT.RANDOM_FLIP == "vertical":
+        problems.append(
+            "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'recomputed' is for horizontal flips, but INPUT.RANDOM_FLIP is "
+            "'vertical': set FLIPPED_IMAGES 'mirrored'."
+        )
     world_size = comm.get_world_size()
     for name, node in cfg.SCHEDULE.items():
         if not name.startswith("STEP") or not isinstance(node, CfgNode):
@@ -131,16 +172,25 @@ def _check_schedule(cfg: CfgNode) -> List[str]:
         if len(node.OPTS) % 2:
             problems.append(f"SCHEDULE.{name}.OPTS holds {len(node.OPTS)} entries; it takes 'KEY', value pairs.")
         else:
+            step_cfg = cfg.clone()
             try:
-                cfg.clone().merge_from_list(list(node.OPTS))
+                step_cfg.merge_from_list(list(node.OPTS))
             except (KeyError, AssertionError, ValueError) as error:
                 problems.append(f"SCHEDULE.{name}.OPTS: {error}")
+            flip = step_cfg.INPUT.RANDOM_FLIP
+            if recomputes_flipped_images(step_cfg) and flip != cfg.INPUT.RANDOM_FLIP:
+                problems.append(
+                    f"SCHEDULE.{name}.OPTS sets INPUT.RANDOM_FLIP {flip!r} for one step, but the proposals of flipped "
+                    "images are computed for all steps or for none: set it for the whole run, or "
+                    "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'mirrored'."
+                )
     return problems
 
 
 def check_config(cfg: CfgNode) -> List[str]:
     """Return everything that is wrong with the keys of `cfg`, one sentence each; empty when they agree."""
-    problems = _check_names(cfg) + _check_numbers(cfg) + _check_box_head(cfg)
+    problems = _check_names(cfg) + _check_numbers(cfg) + _check_features(cfg) + _check_box_head(cfg)
+    problems += proposal_gradient_problems(cfg)
     if cfg.TRAINER == "AlternatingTrainer":
         problems += _check_schedule(cfg)
         if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":
@@ -152,12 +202,4 @@ def check_config(cfg: CfgNode) -> List[str]:
             "DATASETS.TRAIN is empty: name registered data sets there, or set DATASETS.VOC_LAYOUT.ROOT or "
             "DATASETS.COCO_JSON.TRAIN_JSON."
         )
-    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
-        what = "is a folder" if os.path.isdir(cfg.MODEL.WEIGHTS) else "does not exist"
-        problems.append(
-            f"MODEL.WEIGHTS: {cfg.MODEL.WEIGHTS} {what}. "
-            "Make it with `python tools/pretrain_backbone.py --config-file <this config>`, on an ImageNet-layout "
-            "folder (PRETRAIN.DATA) or on crops of the training split; or name another file; or set it to '' to train "
-            f"from random weights. {_WHERE_WEIGHTS.get(cfg.MODEL.BACKBONE.NAME, '')}".rstrip()
-        )
-    return problems
+    return problems + check_files(cfg)

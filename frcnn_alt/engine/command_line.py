@@ -17,7 +17,15 @@ from detectron2.utils import comm
 from tabulate import tabulate
 from torch.multiprocessing import ProcessExitedException
 
-from ..checkpointing import CheckpointError, match_initial_weights, read_checkpoint
+from ..checkpointing import (
+    CheckpointError,
+    check_pixels,
+    fit_to_model,
+    match_initial_weights,
+    pixels_of_config,
+    read_checkpoint,
+    weight_files,
+)
 from ..data import DatasetError, check_datasets
 from ..proposals import ProposalSetError
 from .checks import check_config
@@ -118,7 +126,7 @@ def _weights_for_evaluation(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     _weights_for_evaluation(cfg, args)
-    if not os.path.isfile(cfg.MODEL.WEIGHTS):
+    if not cfg.MODEL.WEIGHTS or not all(map(os.path.isfile, weight_files(cfg.MODEL.WEIGHTS))):
         raise ConfigError(f"--eval-only needs a trained network; MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist.")
     if not cfg.DATASETS.TEST:
         raise ConfigError("--eval-only has nothing to evaluate on: DATASETS.TEST is empty.")
@@ -131,7 +139,9 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     cfg.freeze()
     default_setup(cfg, args)
     model = build_model(cfg)
-    state = read_checkpoint(cfg.MODEL.WEIGHTS)["model"]
+    checkpoint = fit_to_model(read_checkpoint(cfg.MODEL.WEIGHTS), model)
+    check_pixels(checkpoint.get("frcnn_alt", {}), pixels_of_config(cfg), cfg.MODEL.WEIGHTS)
+    state = checkpoint["model"]
     matched = match_initial_weights(model.state_dict(), {"": "the network"}, lambda source: state)
     if matched.not_found:
         names = matched.not_found["the network"]
@@ -166,6 +176,7 @@ def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None
         _evaluate(cfg, args)
         return 0
     trainer = build_trainer(cfg, resume=args.resume)
+    trainer.config_file = " + ".join(file for file in (args.config_file, *getattr(args, "overlay", [])) if file)
     if args.dry_run:
         plan = trainer.plan()
         print(plan)

@@ -25,8 +25,15 @@ class ConfigError(ValueError):
 
 
 def default_argument_parser(epilog: str = "") -> argparse.ArgumentParser:
-    """Return detectron2's parser (--config-file --resume --eval-only ... KEY VALUE ...) with two flags of ours."""
+    """Return detectron2's parser (--config-file --resume --eval-only ... KEY VALUE ...) with three flags of ours."""
     parser = detectron2_argument_parser(epilog or None)
+    parser.add_argument(
+        "--overlay",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a yaml file whose keys replace those of the config file, e.g. configs/presets/pyfrcnn.yaml; repeatable",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, check all of it, and stop")
     parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that already holds a run")
     return parser
@@ -55,8 +62,8 @@ def _explain(error: Exception, cfg: CfgNode, where: str) -> ConfigError:
     return ConfigError(f"{where}: {text}")
 
 
-def _merge(cfg: CfgNode, config_file: str, opts: List[str]) -> None:
-    if config_file:
+def _merge(cfg: CfgNode, config_files: List[str], opts: List[str]) -> None:
+    for config_file in config_files:
         if not os.path.isfile(config_file):
             raise ConfigError(f"Config file not found: {config_file}")
         try:
@@ -82,11 +89,13 @@ def _merge(cfg: CfgNode, config_file: str, opts: List[str]) -> None:
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
     """Build the config that `args` asks for.
 
-    OUTPUT_DIR is ``output/<name of the config>`` unless given; MODEL.DEVICE becomes "cpu" where there is no GPU; data
-    sets that the config describes are registered, which fills DATASETS.TRAIN/TEST and NUM_CLASSES.
+    OUTPUT_DIR is ``output/<name of the config>_<names of the overlays>`` unless given; MODEL.DEVICE becomes "cpu" where
+    there is no GPU; data sets that the config describes are registered, which fills DATASETS.TRAIN/TEST and
+    NUM_CLASSES.
 
     Args:
-        args: with ``config_file`` and ``opts``, as detectron2's parser gives them.
+        args: with ``config_file`` and ``opts``, as detectron2's parser gives them; ``overlay``, a list of files, may be
+            absent.
 
     Returns:
         CfgNode: not frozen yet.
@@ -97,9 +106,10 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     """
     cfg = get_cfg()
     default_output = cfg.OUTPUT_DIR
-    _merge(cfg, args.config_file, list(args.opts or []))
-    if default_output == cfg.OUTPUT_DIR and args.config_file:
-        cfg.OUTPUT_DIR = os.path.join("output", os.path.splitext(os.path.basename(args.config_file))[0])
+    files = [file for file in (args.config_file, *getattr(args, "overlay", [])) if file]
+    _merge(cfg, files, list(args.opts or []))
+    if default_output == cfg.OUTPUT_DIR and files:
+        cfg.OUTPUT_DIR = os.path.join("output", "_".join(os.path.splitext(os.path.basename(file))[0] for file in files))
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     register_datasets(cfg)

@@ -31,13 +31,16 @@ _WITHOUT_EFFECT = (
     "DATASETS.PROPOSAL_FILES_TRAIN",  # paths; their content's hash is among the inputs
     "DATASETS.PROPOSAL_FILES_TEST",
     "MODEL.WEIGHTS",  # likewise
+    "MODEL.PIXEL_MEAN_IMAGE",  # likewise
     "SCHEDULE",  # a step's own values stand in SOLVER; the others' do not concern it
 )
+# ... but this one's effect on a step is among the step's inputs.
+_AMONG_INPUTS = ("SCHEDULE.PROPOSALS.FLIPPED_IMAGES",)
 
 
 def has_no_effect(key: str) -> bool:
     """Whether a config key (dotted) may change between a step's beginning and its resume."""
-    return any(key == name or key.startswith(f"{name}.") for name in _WITHOUT_EFFECT)
+    return key not in _AMONG_INPUTS and any(key == name or key.startswith(f"{name}.") for name in _WITHOUT_EFFECT)
 
 
 def _without_nan(data: Any) -> Any:
@@ -159,7 +162,12 @@ class Manifest:
         self.step(name).update(values)
         self.write()
 
-    def output_hash(self, step: str, proposals_of: Optional[str] = None) -> str:
-        """Return the sha256 of a finished step's model, or of its proposals over the data set `proposals_of`."""
+    def output_hash(self, step: str, proposals_of: Optional[str] = None, *, flipped: bool = False) -> str:
+        """Return the sha256 of a finished step's model, or of its proposals over the data set `proposals_of`.
+
+        Args:
+            flipped: those over the flipped images of the data set.
+        """
         outputs = self.step(step)["outputs"]
-        return (outputs["proposals"][proposals_of] if proposals_of else outputs["model"])["sha256"]
+        proposals = outputs.get("flipped_proposals" if flipped else "proposals", {})
+        return (proposals[proposals_of] if proposals_of else outputs["model"])["sha256"]

@@ -5,14 +5,24 @@ parameters have shapes and no storage, so that even VGG-16 costs no time.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ..checkpointing import NEW, CheckpointError, InitialWeights, match_initial_weights, read_checkpoint
+from ..checkpointing import (
+    NEW,
+    CheckpointError,
+    InitialWeights,
+    fit_to_model,
+    match_initial_weights,
+    names_from,
+    pixel_disagreement,
+    pixels_of_config,
+    read_checkpoint,
+)
 from .schedule import Schedule
 from .step import FAST_RCNN, WEIGHTS, Step, configure_step
 from .step_trainer import build_step_model
@@ -36,6 +46,7 @@ class Plan:
 
     def __str__(self) -> str:
         rows = []
+        resumed = any(entry["state"] != "pending" for entry in self.steps)  # of a new run there is nothing to tell
         for entry in self.steps:
             start = "\n".join(f"{component}: {source}" for component, source in entry["started_from"].items())
             rates = f"{entry['base_lr']:g}" + "".join(
@@ -48,7 +59,7 @@ class Plan:
             ]
             rows.append(
                 [
-                    entry["name"],
+                    entry["name"] + (f"\n({entry['state']})" if resumed else ""),
                     start,
                     "\n".join(entry["trained"]) + f"\n({parameters['trained']:,})",
                     "\n".join(entry["frozen"] or ["-"]) + f"\n({parameters['frozen']:,})",
@@ -98,15 +109,38 @@ def _remark_on_not_found(step: Step, matched: InitialWeights, remarks: List[str]
             remarks.append(f"{step.name}: not in {source}, so they start new: {shown}.")
 
 
+def _remark_on_not_used(path: str, checkpoint: Mapping[str, Any], used: Set[str], remarks: List[str]) -> None:
+    record = checkpoint.get("frcnn_alt", {})
+    layers = record.get("layers", {})
+    names = [name for name in checkpoint["model"] if name not in used and not name.endswith((".mean", ".std"))]
+    unused = list(dict.fromkeys([*record.get("not_used", []), *(layers.get(name, name) for name in names)]))
+    if unused:
+        shown = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
+        remarks.append(f"No step starts from these of {path}: {shown}.")
+
+
 def _plan_step(
-    cfg: CfgNode, step: Step, states: Dict[str, Mapping[str, torch.Tensor]], plan: Plan
+    cfg: CfgNode,
+    step: Step,
+    states: Dict[str, Mapping[str, torch.Tensor]],
+    checkpoint: Optional[Mapping[str, Any]],
+    used: Set[str],
+    plan: Plan,
 ) -> Tuple[Dict[str, Any], Dict[str, torch.Tensor]]:
+    """Return the step's entry and its model's state dict; adds to `used` the names taken from MODEL.WEIGHTS."""
     step_cfg = configure_step(cfg, step, cfg.OUTPUT_DIR)
     model = build_meta_model(step_cfg)
     state = model.state_dict()
-    init = {c: s for c, s in step.init.items() if s == NEW or s in states}
+    init = {c: s for c, s in step.init.items() if s == NEW or s in states or (s == WEIGHTS and checkpoint)}
+
+    def read_source(source: str) -> Mapping[str, torch.Tensor]:
+        if source != WEIGHTS:
+            return states[source]
+        return fit_to_model(checkpoint, model, names_from(WEIGHTS, state, init))["model"]
+
     try:
-        matched = match_initial_weights(state, init, lambda source: states[source])
+        matched = match_initial_weights(state, init, read_source)
+        used.update(name for name, source in matched.source.items() if source == WEIGHTS)
         _remark_on_not_found(step, matched, plan.remarks)
     except CheckpointError as error:
         plan.problems.append(f"{step.name}: {error}".replace("in weights,", f"in MODEL.WEIGHTS {cfg.MODEL.WEIGHTS},"))
@@ -134,20 +168,6 @@ def _plan_step(
     return entry, state
 
 
-def _check_pixels(cfg: CfgNode, about: Mapping[str, Any], plan: Plan) -> None:
-    """Weights expect images as they were trained with; checkpoints of this package say how."""
-    wanted = {
-        "input_format": ("INPUT.FORMAT", cfg.INPUT.FORMAT),
-        "pixel_mean": ("MODEL.PIXEL_MEAN", list(cfg.MODEL.PIXEL_MEAN)),
-        "pixel_std": ("MODEL.PIXEL_STD", list(cfg.MODEL.PIXEL_STD)),
-    }
-    for name, (key, value) in wanted.items():
-        if about.get(name, value) != value:
-            plan.problems.append(
-                f"{key} is {value}, but {cfg.MODEL.WEIGHTS} was trained with {about[name]}: set {key} so."
-            )
-
-
 def make_plan(cfg: CfgNode, schedule: Schedule, problems: List[str]) -> Plan:
     """Plan every step of `schedule` and check its weights against its model's shapes.
 
@@ -158,11 +178,14 @@ def make_plan(cfg: CfgNode, schedule: Schedule, problems: List[str]) -> Plan:
     """
     plan = Plan(problems=list(problems))
     states: Dict[str, Mapping[str, torch.Tensor]] = {}
+    checkpoint: Optional[Mapping[str, Any]] = None
+    used: Set[str] = set()
     if cfg.MODEL.WEIGHTS:
         try:
             checkpoint = read_checkpoint(cfg.MODEL.WEIGHTS)
-            states[WEIGHTS] = checkpoint["model"]
-            _check_pixels(cfg, checkpoint.get("frcnn_alt", {}), plan)
+            record = checkpoint.get("frcnn_alt", {})
+            disagreement = pixel_disagreement(record, pixels_of_config(cfg), cfg.MODEL.WEIGHTS)
+            plan.problems += [disagreement] if disagreement else []
         except CheckpointError as error:
             if not any(cfg.MODEL.WEIGHTS in problem for problem in plan.problems):
                 plan.problems.append(str(error))
@@ -170,12 +193,14 @@ def make_plan(cfg: CfgNode, schedule: Schedule, problems: List[str]) -> Plan:
         plan.remarks.append("MODEL.WEIGHTS is empty: steps 1 and 2 start from random weights, unlike the paper's.")
     for step in schedule.steps:
         try:
-            entry, states[step.name] = _plan_step(cfg, step, states, plan)
+            entry, states[step.name] = _plan_step(cfg, step, states, checkpoint, used, plan)
         except Exception as error:  # whatever a component's constructor objects to is the user's to mend
             if not problems:  # else it may be what these say already
                 plan.problems.append(f"The network of {step.name} cannot be built: {type(error).__name__}: {error}")
             break  # the other steps' networks have the same components
         plan.steps.append(entry)
+    if checkpoint and used and len(plan.steps) == len(schedule.steps):
+        _remark_on_not_used(cfg.MODEL.WEIGHTS, checkpoint, used, plan.remarks)
     if comm.get_world_size() > 1:
         plan.remarks.append(f"{comm.get_world_size()} processes share each batch.")
     if not cfg.DATASETS.TEST:

@@ -16,7 +16,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
-from ..checkpointing import CheckpointError, read_checkpoint, write_checkpoint
+from ..checkpointing import CheckpointError, pixels_of_config, read_checkpoint, write_checkpoint
 from ..data import one_thread, seed_for
 from ..modeling.classifier import BackboneClassifier
 from .defaults import ConfigError
@@ -82,7 +82,7 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
         str: the file.
 
     Raises:
-        ConfigError: no place to write to, or keys that contradict each other.
+        ConfigError: no place to write to, an unusable mean image, or keys that contradict each other.
         DatasetError: no data, malformed data, or a folder of another layout.
     """
     output = output or cfg.MODEL.WEIGHTS
@@ -114,9 +114,7 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
     if comm.is_main_process():
         about = {
             "config_hash": config_hash,
-            "input_format": cfg.INPUT.FORMAT,
-            "pixel_mean": [float(value) for value in cfg.MODEL.PIXEL_MEAN],
-            "pixel_std": [float(value) for value in cfg.MODEL.PIXEL_STD],
+            **pixels_of_config(cfg),
             "classes": data.classes,
             "accuracy": accuracy,
         }

@@ -6,12 +6,14 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
+import numpy as np
 from detectron2.config import CfgNode
 from torch.utils.data import Dataset
 
 from ..data import load_dataset_dicts
 from ..data.crops import CropSource, TrainingCrops, ValidationCrops
 from ..data.image_folder import TrainingImages, ValidationImages, open_image_folder
+from ..modeling.mean_image import check_channels, read_mean_image
 from .defaults import ConfigError
 
 __all__ = ["ClassificationData", "open_classification_data", "pretraining_hash"]
@@ -49,6 +51,18 @@ def _describe(dicts: List[Dict[str, Any]]) -> List[Any]:
     ]
 
 
+def _mean_image(cfg: CfgNode) -> Optional[np.ndarray]:
+    """What MODEL.PIXEL_MEAN_IMAGE holds, H x W x C in the order of INPUT.FORMAT; None where it is empty."""
+    if not cfg.MODEL.PIXEL_MEAN_IMAGE:
+        return None
+    try:
+        mean_image = read_mean_image(cfg.MODEL.PIXEL_MEAN_IMAGE, cfg.INPUT.FORMAT)
+        check_channels(mean_image, cfg.MODEL.PIXEL_MEAN)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return mean_image
+
+
 def _open_crops(cfg: CfgNode, seed: int) -> ClassificationData:
     from detectron2.data import MetadataCatalog
 
@@ -57,6 +71,9 @@ def _open_crops(cfg: CfgNode, seed: int) -> ClassificationData:
     if not 0 <= cfg.PRETRAIN.BACKGROUND_FRACTION < 1:
         raise ConfigError(f"PRETRAIN.BACKGROUND_FRACTION must lie in [0, 1), not {cfg.PRETRAIN.BACKGROUND_FRACTION}")
 
+    mean_image = _mean_image(cfg)
+    pixel_mean = cfg.MODEL.PIXEL_MEAN if mean_image is None else mean_image.mean(axis=(0, 1)).tolist()
+
     def source(names: List[str]) -> CropSource:
         return CropSource(
             [record for name in names for record in load_dataset_dicts(name)],
@@ -64,7 +81,7 @@ def _open_crops(cfg: CfgNode, seed: int) -> ClassificationData:
             shortest_edge=max(cfg.INPUT.MIN_SIZE_TRAIN),
             max_size=cfg.INPUT.MAX_SIZE_TRAIN,
             image_format=cfg.INPUT.FORMAT,
-            pixel_mean=cfg.MODEL.PIXEL_MEAN,
+            pixel_mean=pixel_mean,
         )
 
     background, size = cfg.PRETRAIN.BACKGROUND_FRACTION, cfg.PRETRAIN.IMAGE_SIZE
@@ -107,7 +124,8 @@ def open_classification_data(cfg: CfgNode, seed: int) -> ClassificationData:
     """Open what PRETRAIN.DATA names: "crops" of DATASETS.TRAIN, else an ImageNet-layout folder.
 
     Raises:
-        ConfigError: the keys contradict each other, or INPUT.FORMAT is neither "BGR" nor "RGB".
+        ConfigError: the keys contradict each other, the mean image is unusable, or INPUT.FORMAT is neither "BGR" nor
+            "RGB".
         DatasetError: no data, malformed data, or a folder of another layout.
     """
     if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
@@ -116,15 +134,21 @@ def open_classification_data(cfg: CfgNode, seed: int) -> ClassificationData:
 
 
 def pretraining_hash(cfg: CfgNode, seed: int, data: ClassificationData) -> str:
-    """Hash all that decides the weights: network, input, data, schedule and seed; not devices, workers or paths."""
+    """Hash all that decides the weights: network, input, data, schedule and seed; not devices, workers or paths.
+
+    Raises:
+        ConfigError: the mean image is unusable.
+    """
     pretrain = {key: value for key, value in cfg.PRETRAIN.items() if key != "DATA"}
     crops = cfg.PRETRAIN.DATA == "crops"
+    mean_image = _mean_image(cfg)  # its numbers count; they stand in place of PIXEL_MEAN
+    pixel_mean = cfg.MODEL.PIXEL_MEAN if mean_image is None else _sha256(mean_image.tolist())
     return _sha256(
         {
             "backbone": cfg.MODEL.BACKBONE,
             "roi_heads": [cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.ROI_HEADS.IN_FEATURES],
             "box_head": cfg.MODEL.ROI_BOX_HEAD,
-            "pixels": [cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FORMAT],
+            "pixels": [pixel_mean, cfg.MODEL.PIXEL_STD, cfg.INPUT.FORMAT],
             "detection_size": [cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN] if crops else None,
             "solver": [cfg.SOLVER.GAMMA, cfg.SOLVER.BIAS_LR_FACTOR],
             "pretrain": pretrain,

@@ -12,15 +12,23 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
-from ..checkpointing import file_sha256, hash_tensors, load_initial_weights, read_checkpoint, select_components
-from ..data import load_dataset_dicts, load_training_dicts
-from ..evaluation import proposal_recall
-from ..proposals import ProposalSet, compute_proposals
+from ..checkpointing import (
+    file_sha256,
+    fit_to_model,
+    hash_tensors,
+    load_initial_weights,
+    names_from,
+    read_checkpoint,
+    select_components,
+)
+from ..data import load_training_dicts
+from ..proposals import ProposalSet
 from .defaults import ConfigError
 from .hooks import ScheduleProgress, step_log
 from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash, has_no_effect, write_text
 from .statistics import measure_proposal_statistics, measure_region_statistics
-from .step import RPN, WEIGHTS, Step, configure_step
+from .step import RPN, WEIGHTS, Step, configure_step, recomputes_flipped_images
+from .step_proposals import proposal_hashes, proposal_path, verify_proposals, write_proposals
 from .step_trainer import StepTrainer
 
 __all__ = ["StepRun"]
@@ -57,9 +65,13 @@ class StepRun:
         self.earlier = dict(earlier)
         self.output_dir = os.path.join(cfg.OUTPUT_DIR, step.name)
         self.weights = os.path.join(self.output_dir, "model_final.pth")
-        source = self.earlier.get(step.proposals_from)
-        files = [source.proposal_path(name) for name in cfg.DATASETS.TRAIN] if source else []
-        files_test = [source.proposal_path(name) for name in cfg.DATASETS.TEST] if source else []
+        source = self.source = self.earlier.get(step.proposals_from)
+        self.recomputes_flipped = recomputes_flipped_images(cfg)
+        names, names_test = (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) if source else ((), ())
+        files = [proposal_path(source.output_dir, name) for name in names]
+        files_test = [proposal_path(source.output_dir, name) for name in names_test]
+        flipped_names = names if self.recomputes_flipped else ()
+        self.flipped_files = [proposal_path(source.output_dir, name, flipped=True) for name in flipped_names]
         self.cfg = configure_step(cfg, step, self.output_dir, files, files_test)
         inputs = {"seed": str(seed), "init": json.dumps(step.init, sort_keys=True), "data": data_hash}
         if WEIGHTS in step.init.values():
@@ -67,12 +79,13 @@ class StepRun:
         for name in step.needs:
             inputs[name] = manifest.output_hash(name)
         if source:
-            inputs.update({name: manifest.output_hash(source.step.name, name) for name in cfg.DATASETS.TRAIN})
+            hashes = proposal_hashes(manifest, source.step.name, names, recompute_flipped=self.recomputes_flipped)
+            inputs.update(hashes)
+        if step.kind == RPN and self.recomputes_flipped:
+            inputs["flipped_images"] = "recomputed"  # no file that goes in, but one more that comes out
+        if cfg.MODEL.PIXEL_MEAN_IMAGE:
+            inputs["mean_image"] = file_sha256(cfg.MODEL.PIXEL_MEAN_IMAGE)
         self.hash = config_hash(self.cfg, inputs)
-
-    def proposal_path(self, dataset_name: str) -> str:
-        """The folder of this step's proposal set over a data set."""
-        return os.path.join(self.output_dir, "proposals", dataset_name)
 
     def run(self, index: int, seconds_per_image: Dict[str, float]) -> None:
         """Do what the manifest does not show as done.
@@ -106,12 +119,16 @@ class StepRun:
                 self._forget_earlier_training()
             write_text(self.cfg.dump(), os.path.join(self.output_dir, "config.yaml"))
         comm.synchronize()
+        if self.source:
+            step, folder, names = self.source.step.name, self.source.output_dir, self.cfg.DATASETS.TRAIN
+            verify_proposals(self.manifest, step, folder, names, recompute_flipped=self.recomputes_flipped)
         self._update(state=RUNNING, config_hash=self.hash)
         model = self._train(index, seconds_per_image, resume, entry)
         outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
         recall: Dict[str, Any] = {}
         if self.step.kind == RPN:
-            outputs["proposals"], recall = self._write_proposals(model)
+            written, recall = write_proposals(self.cfg, model, recompute_flipped=self.recomputes_flipped)
+            outputs.update(written)
         self._update(state=FINISHED, outputs=outputs, recall=recall)
 
     def _forget_earlier_training(self) -> None:
@@ -127,7 +144,12 @@ class StepRun:
     def _train(self, index: int, seconds_per_image: Dict[str, float], resume: bool, entry: Dict[str, Any]) -> nn.Module:
         progress = ScheduleProgress(self.manifest.data["steps"], index, seconds_per_image)
         trainer = StepTrainer(
-            self.cfg, seed=self.seed, initialize=self._initialize, resume=resume, extra_hooks=[progress]
+            self.cfg,
+            seed=self.seed,
+            initialize=self._initialize,
+            resume=resume,
+            extra_hooks=[progress],
+            flipped_proposal_files=self.flipped_files,
         )
         model = trainer.unwrapped_model
         before = _hash_frozen(model, self.step.frozen)
@@ -148,8 +170,10 @@ class StepRun:
         """Load each component from its source, then measure what the regression targets are normalised with."""
 
         def read(source: str) -> Mapping[str, torch.Tensor]:
-            path = self.cfg.MODEL.WEIGHTS if source == WEIGHTS else self.earlier[source].weights
-            return read_checkpoint(path)["model"]
+            if source != WEIGHTS:
+                return read_checkpoint(self.earlier[source].weights)["model"]
+            names = names_from(WEIGHTS, model.state_dict(), self.step.init)
+            return fit_to_model(read_checkpoint(self.cfg.MODEL.WEIGHTS), model, names)["model"]
 
         has_file = bool(self.cfg.MODEL.WEIGHTS)
         load_initial_weights(model, {c: s for c, s in self.step.init.items() if s != WEIGHTS or has_file}, read)
@@ -158,22 +182,10 @@ class StepRun:
             if "proposal_generator" in self.step.trained:
                 measure_proposal_statistics(self.cfg, model, dicts)
         elif "roi_heads" in self.step.trained:
-            sets = dict(zip(self.cfg.DATASETS.TRAIN, map(ProposalSet, self.cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
-            measure_region_statistics(model, dicts, sets, self.cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN)
-
-    def _write_proposals(self, model: nn.Module) -> tuple:
-        written: Dict[str, Any] = {}
-        recall: Dict[str, Any] = {}
-        for name in dict.fromkeys((*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.TEST)):
-            dicts = load_dataset_dicts(name)
-            path = self.proposal_path(name)
-            proposals = compute_proposals(self.cfg, model, name, path, dicts)
-            written[name] = {"path": path, "sha256": proposals.sha256, "images": len(proposals)}
-            if name in self.cfg.DATASETS.TEST:
-                recall[name] = proposal_recall(proposals, dicts)
-                shown = {key: round(recall[name][key], 1) for key in ("recall50@300", "recall70@300", "AR@300")}
-                logger.info("%s: proposals over %s: %s", self.step.name, name, shown)
-        return written, recall
+            names, topk = self.cfg.DATASETS.TRAIN, self.cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN
+            sets = dict(zip(names, map(ProposalSet, self.cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
+            flipped_sets = dict(zip(names, map(ProposalSet, self.flipped_files)))
+            measure_region_statistics(model, dicts, sets, topk, flipped_sets or None)
 
     def _verify_outputs(self, entry: Dict[str, Any]) -> None:
         if not os.path.isfile(self.weights) or file_sha256(self.weights) != entry["outputs"]["model"]["sha256"]:

@@ -1,5 +1,6 @@
 """One ordinary training of a config as it stands, with this package's data sets, evaluators and exact resume."""
 
+import logging
 from typing import Any, Dict, List, Optional
 
 from detectron2.config import CfgNode
@@ -9,16 +10,30 @@ from detectron2.utils import comm
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..checkpointing import SafeCheckpointer
-from ..data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts
+from ..checkpointing import (
+    CheckpointError,
+    SafeCheckpointer,
+    check_pixels,
+    fit_to_model,
+    match_initial_weights,
+    pixels_of_config,
+    read_checkpoint,
+)
+from ..data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts, load_training_dicts
 from ..evaluation import build_evaluator
+from ..proposals import ProposalSet
 from .checks import check_config
 from .defaults import ConfigError
-from .plan import Plan
+from .manifest import PENDING
+from .plan import Plan, build_meta_model
+from .statistics import measure_proposal_statistics, measure_region_statistics
+from .step import WEIGHTS
 from .step_trainer import StepTrainer
 from .trainer_registry import TRAINER_REGISTRY
 
 __all__ = ["Evaluates", "SingleStepTrainer", "data_problems"]
+
+logger = logging.getLogger(__name__)
 
 
 def data_problems(cfg: CfgNode) -> List[str]:
@@ -58,6 +73,10 @@ class Evaluates:
 class SingleStepTrainer(Evaluates):
     """Trains all components of the config together on its ground truth, from MODEL.WEIGHTS.
 
+    With a detector's config this is the approximate joint training of paper section 3.2, ii (SPEC 7.1): no gradient
+    flows through the proposals. What targets are normalised by is measured first, where that is possible: for the RPN
+    always, for the detector if it trains on stored proposals.
+
     Args:
         cfg: any detectron2 config with this package's keys. A resume is exact if it sets SEED.
         resume: go on from the last checkpoint in cfg.OUTPUT_DIR.
@@ -69,9 +88,18 @@ class SingleStepTrainer(Evaluates):
         self.resume = resume
 
     def plan(self) -> Plan:
-        """Check the config, the data and the weights; a single training has no steps to list."""
-        problems = check_config(self.cfg) + data_problems(self.cfg)
-        return Plan(problems=problems, remarks=[] if problems else ["One training of all components; nothing to mend."])
+        """Plan the training as one step and check all of it: keys, data sets, weights, shapes."""
+        plan = Plan(problems=check_config(self.cfg) + data_problems(self.cfg))
+        try:
+            model = build_meta_model(self.cfg)
+        except Exception as error:  # whatever a component's constructor objects to is the user's to mend
+            if not plan.problems:  # else it may be what these say already
+                plan.problems.append(f"The network cannot be built: {type(error).__name__}: {error}")
+            return plan
+        plan.problems += _joint_training_problems(self.cfg, model)
+        _check_weights(self.cfg, model, plan)
+        plan.steps.append(_plan_entry(self.cfg, model))
+        return plan
 
     def train(self) -> Dict[str, Any]:
         """Train, then evaluate on DATASETS.TEST.
@@ -82,10 +110,82 @@ class SingleStepTrainer(Evaluates):
         plan = self.plan()
         if plan.problems:
             raise ConfigError(f"the training cannot start:\n{plan}")
+        logger.info("\n%s", plan)
         seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
-        trainer = StepTrainer(self.cfg, seed=seed, resume=self.resume, initialize=self._load_weights)
+        trainer = StepTrainer(self.cfg, seed=seed, resume=self.resume, initialize=self._initialize)
         trainer.train()
         return self.test(self.cfg, trainer.unwrapped_model) if self.cfg.DATASETS.TEST else {}
 
-    def _load_weights(self, model: nn.Module) -> None:
+    def _initialize(self, model: nn.Module) -> None:
         SafeCheckpointer(model).load(self.cfg.MODEL.WEIGHTS)
+        dicts = load_training_dicts(self.cfg)
+        if hasattr(model, "proposal_generator"):
+            measure_proposal_statistics(self.cfg, model, dicts)
+        if hasattr(model, "roi_heads") and self.cfg.MODEL.LOAD_PROPOSALS:
+            sets = dict(zip(self.cfg.DATASETS.TRAIN, map(ProposalSet, self.cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
+            measure_region_statistics(model, dicts, sets, self.cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN)
+
+
+def _joint_training_problems(cfg: CfgNode, model: nn.Module) -> List[str]:
+    """What a detector and an RPN that train together cannot do."""
+    if cfg.MODEL.LOAD_PROPOSALS or not hasattr(model, "roi_heads"):
+        return []
+    problems = []
+    if getattr(model.roi_heads, "new_box_statistics", lambda: None)() is not None:
+        problems.append(
+            "MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS is 'per_class', which is measured on proposals before a training, "
+            "but here they come into being during it: set it to 'fixed' and MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS to "
+            "(10.0, 10.0, 5.0, 5.0), as py-faster-rcnn's joint training does (configs/zf_joint.yaml)."
+        )
+    if not getattr(model.proposal_generator, "proposals_in_training", True):
+        problems.append(
+            "MODEL.RPN.PROPOSALS_IN_TRAINING is False, so the RoI heads would be trained without proposals: set it to "
+            "True."
+        )
+    return problems
+
+
+def _check_weights(cfg: CfgNode, model: nn.Module, plan: Plan) -> None:
+    if not cfg.MODEL.WEIGHTS or plan.problems:
+        return  # that there is no such file is among the problems
+    try:
+        checkpoint = read_checkpoint(cfg.MODEL.WEIGHTS)
+        check_pixels(checkpoint.get("frcnn_alt", {}), pixels_of_config(cfg), cfg.MODEL.WEIGHTS)
+        if checkpoint.get("matching_heuristics"):
+            return  # detectron2's checkpointer finds out by itself which tensor is which
+        fitted = fit_to_model(checkpoint, model)["model"]
+        matched = match_initial_weights(model.state_dict(), {"": WEIGHTS}, lambda source: fitted)
+    except CheckpointError as error:
+        plan.problems.append(str(error).replace("in weights,", f"in MODEL.WEIGHTS {cfg.MODEL.WEIGHTS},"))
+        return
+    new = [name for names in matched.not_found.values() for name in names if not name.endswith((".mean", ".std"))]
+    if new:
+        shown = ", ".join(new[:4]) + (f" and {len(new) - 4} more" if len(new) > 4 else "")
+        plan.remarks.append(f"Not in {cfg.MODEL.WEIGHTS}, so they start new: {shown}.")
+
+
+def _plan_entry(cfg: CfgNode, model: nn.Module) -> Dict[str, Any]:
+    counts = {"trained": 0, "frozen": 0}
+    components = []
+    for name, component in model.named_children():
+        parameters = list(component.parameters())
+        if any(parameter.requires_grad for parameter in parameters):
+            components.append(name)
+        for parameter in parameters:
+            counts["trained" if parameter.requires_grad else "frozen"] += parameter.numel()
+    return {
+        "name": "one training",
+        "kind": "joint",
+        "state": PENDING,
+        "started_from": {"all": f"weights {cfg.MODEL.WEIGHTS}" if cfg.MODEL.WEIGHTS else "new (no MODEL.WEIGHTS)"},
+        "trained": components,
+        "frozen": list(cfg.MODEL.FREEZE_COMPONENTS),
+        "parameters": counts,
+        "ims_per_batch": cfg.SOLVER.IMS_PER_BATCH,
+        "max_iter": cfg.SOLVER.MAX_ITER,
+        "lr_steps": [drop for drop in cfg.SOLVER.STEPS if drop < cfg.SOLVER.MAX_ITER],
+        "base_lr": cfg.SOLVER.BASE_LR,
+        "gamma": cfg.SOLVER.GAMMA,
+        "proposals_in": ", ".join(cfg.DATASETS.PROPOSAL_FILES_TRAIN) if cfg.MODEL.LOAD_PROPOSALS else None,
+        "proposals_out": [],
+    }

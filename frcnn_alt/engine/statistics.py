@@ -1,18 +1,21 @@
 """The pass over the training set that measures the mean and std of the box regression targets (SPEC 4.4, 5.3).
 
-Both alternating programs normalise their targets so. The measuring itself (which boxes count, flipped twins) is the
-components'; this module hands them every training image once. No image is decoded: boxes and sizes suffice.
+Both alternating programs normalise their targets so. The measuring itself (which boxes count, mirror images) is the
+components'; this module hands them every training image. No image is decoded: boxes and sizes suffice.
 """
 
-import copy
 import logging
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import annotations_to_instances, transform_instance_annotations
-from detectron2.structures import Boxes, Instances
+from detectron2.data.detection_utils import (
+    annotations_to_instances,
+    transform_instance_annotations,
+    transform_proposals,
+)
+from detectron2.structures import BoxMode, Instances
 from detectron2.utils.logger import log_every_n_seconds
 from torch import nn
 
@@ -24,10 +27,12 @@ __all__ = ["measure_proposal_statistics", "measure_region_statistics"]
 
 logger = logging.getLogger(__name__)
 
+_BOX_KEYS = ("bbox", "bbox_mode", "category_id")  # masks and keypoints do not matter here
+
 
 def _ground_truth(image: Dict[str, Any], transform: T.Transform, size: tuple) -> Instances:
     annotations = [
-        transform_instance_annotations(copy.deepcopy(annotation), transform, size)
+        transform_instance_annotations({key: annotation[key] for key in _BOX_KEYS}, transform, size)
         for annotation in image["annotations"]
         if not annotation.get("iscrowd", 0)
     ]
@@ -49,7 +54,7 @@ def measure_proposal_statistics(cfg: CfgNode, model: nn.Module, dicts: List[Dict
     rpn = model.proposal_generator
     if not isinstance(getattr(rpn, "box2box_transform", None), NormalizedBox2BoxTransform):
         return  # raw targets, or another project's proposal generator
-    statistics = rpn.box2box_transform.new_statistics()
+    statistics = rpn.new_box_statistics()
     # Several training scales: the first stands for all; targets are relative to the anchor's size.
     resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TRAIN[0]] * 2, cfg.INPUT.MAX_SIZE_TRAIN)
     for done, image in enumerate(dicts, start=1):
@@ -68,33 +73,51 @@ def measure_proposal_statistics(cfg: CfgNode, model: nn.Module, dicts: List[Dict
     rpn.set_box_statistics(*statistics.finish())
 
 
+def _proposals(
+    image: Dict[str, Any], proposals: ProposalSet, transform: T.Transform, size: tuple, topk: int
+) -> Instances:
+    """What training makes of the stored proposals of an image."""
+    boxes, scores = proposals[image["image_id"]]
+    record = {"proposal_boxes": boxes, "proposal_objectness_logits": scores, "proposal_bbox_mode": BoxMode.XYXY_ABS}
+    transform_proposals(record, size, transform, proposal_topk=topk)
+    return record["proposals"]
+
+
 def measure_region_statistics(
-    model: nn.Module, dicts: List[Dict[str, Any]], proposal_sets: Mapping[str, ProposalSet], topk: int
+    model: nn.Module,
+    dicts: List[Dict[str, Any]],
+    proposal_sets: Mapping[str, ProposalSet],
+    topk: int,
+    flipped_proposal_sets: Optional[Mapping[str, ProposalSet]] = None,
 ) -> None:
     """Measure each class's mean and std (K x 4) over all training RoIs with IoU >= 0.5 and set them in the RoI heads.
+
+    Training RoIs are those of the images and of their mirror images (SPEC 5.3).
 
     Args:
         model: a detector whose ``roi_heads`` is a FasterRCNNROIHeads.
         dicts: the training images, with "dataset_name".
         proposal_sets: data set name -> its proposals.
         topk: proposals used per image, as in training.
+        flipped_proposal_sets: data set name -> proposals of its flipped images, in coordinates of the image that is not
+            flipped; without them, those of the images count a second time, mirrored.
 
     Raises:
         ConfigError: no region of any image is foreground.
     """
-    new_statistics = getattr(model.roi_heads, "new_box_statistics", lambda: None)
-    statistics = new_statistics()
+    if not hasattr(model.roi_heads, "new_box_statistics"):
+        return  # another project's heads
+    statistics = model.roi_heads.new_box_statistics(add_mirror_images=flipped_proposal_sets is None)
     if statistics is None:
-        return  # fixed normalisation, or another project's heads
+        return  # fixed normalisation
     for done, image in enumerate(dicts, start=1):
         size = (image["height"], image["width"])
-        boxes, scores = proposal_sets[image["dataset_name"]][image["image_id"]]
-        proposals = Instances(size)
-        proposals.proposal_boxes = Boxes(torch.from_numpy(boxes[:topk]))
-        proposals.objectness_logits = torch.from_numpy(scores[:topk])
-        proposals.proposal_boxes.clip(size)
-        proposals = proposals[proposals.proposal_boxes.nonempty()]
-        model.roi_heads.update_box_statistics(statistics, [proposals], [_ground_truth(image, T.NoOpTransform(), size)])
+        versions = [(proposal_sets, T.NoOpTransform())]
+        if flipped_proposal_sets is not None:
+            versions.append((flipped_proposal_sets, T.HFlipTransform(image["width"])))
+        for sets, transform in versions:
+            proposals = _proposals(image, sets[image["dataset_name"]], transform, size, topk)
+            model.roi_heads.update_box_statistics(statistics, [proposals], [_ground_truth(image, transform, size)])
         log_every_n_seconds(logging.INFO, f"Measuring box targets: image {done} of {len(dicts)}", n=10, name=__name__)
     if statistics.num_samples == 0:
         raise ConfigError(

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 
 from ..checkpointing import NEW
 
-__all__ = ["FAST_RCNN", "RPN", "WEIGHTS", "Step", "configure_step"]
+__all__ = ["FAST_RCNN", "RPN", "WEIGHTS", "Step", "configure_step", "recomputes_flipped_images"]
 
 RPN = "rpn"
 FAST_RCNN = "fast_rcnn"
@@ -66,6 +66,11 @@ class Step:
         """The earlier steps whose outputs this one starts from, sorted."""
         sources = set(self.init.values()) - {NEW, WEIGHTS}
         return tuple(sorted(sources | ({self.proposals_from} if self.proposals_from else set())))
+
+
+def recomputes_flipped_images(cfg: CfgNode) -> bool:
+    """Whether a run has proposals of its own for flipped training images (SPEC 4.5): not if none is ever flipped."""
+    return cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES == "recomputed" and cfg.INPUT.RANDOM_FLIP == "horizontal"
 
 
 def configure_step(

@@ -8,7 +8,7 @@ before (DESIGN 4.3); checkpoints are written atomically and hold the optimizer, 
 import logging
 import os
 import weakref
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -66,6 +66,8 @@ class StepTrainer(DefaultTrainer):
         initialize: called with the new model when no checkpoint is resumed: loads weights, sets statistics.
         resume: go on from the last checkpoint in cfg.OUTPUT_DIR if there is one.
         extra_hooks: run before the writers of metrics.
+        flipped_proposal_files: with MODEL.LOAD_PROPOSALS, the proposal sets of flipped images of DATASETS.TRAIN, in its
+            order; without them, flipped images have the proposals of the images, mirrored.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class StepTrainer(DefaultTrainer):
         initialize: Optional[Callable[[nn.Module], None]] = None,
         resume: bool = False,
         extra_hooks: Optional[List[HookBase]] = None,
+        flipped_proposal_files: Sequence[str] = (),
     ):
         self.seed = seed
+        self._flipped_proposal_files = tuple(flipped_proposal_files)
         self.first_iteration = _next_iteration(cfg.OUTPUT_DIR) if resume else 0
         self._extra_hooks = extra_hooks or []
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
@@ -103,7 +107,10 @@ class StepTrainer(DefaultTrainer):
         dicts = load_training_dicts(cfg)
         if cfg.MODEL.LOAD_PROPOSALS:
             sets = dict(zip(cfg.DATASETS.TRAIN, map(ProposalSet, cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
-            mapper = ProposalDatasetMapper(cfg, is_train=True, proposal_sets=sets)
+            flipped_sets = dict(zip(cfg.DATASETS.TRAIN, map(ProposalSet, self._flipped_proposal_files)))
+            mapper = ProposalDatasetMapper(
+                cfg, is_train=True, proposal_sets=sets, flipped_proposal_sets=flipped_sets or None
+            )
         else:
             from detectron2.data import DatasetMapper
 

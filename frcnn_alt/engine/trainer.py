@@ -7,7 +7,7 @@ of them and go on; what is finished is known from the manifest.
 import logging
 import os
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import torch
 from detectron2.config import CfgNode
@@ -38,7 +38,12 @@ class AlternatingTrainer(Evaluates):
     Args:
         cfg: the run's config, frozen or not; data sets registered.
         resume: go on with the run that is in OUTPUT_DIR, if there is one.
+
+    Attributes:
+        config_file: the yaml that `cfg` was read from, for the manifest; the command line sets it.
     """
+
+    config_file: str = ""
 
     def __init__(self, cfg: CfgNode, *, resume: bool = False):
         self.cfg = cfg.clone()
@@ -47,11 +52,22 @@ class AlternatingTrainer(Evaluates):
         self.output_dir = cfg.OUTPUT_DIR
 
     def plan(self) -> Plan:
-        """Plan the run and check all of it: keys, data sets, files, shapes. At most malformed.txt is written."""
+        """Plan the run and check all of it: keys, data sets, files, shapes. At most malformed.txt is written.
+
+        When a run is resumed, the plan's entries say how far each step is.
+        """
         problems = check_config(self.cfg) + data_problems(self.cfg)
         if any(problem.startswith("SCHEDULE.NAME") for problem in problems):
             return Plan(problems=problems)
-        return make_plan(self.cfg, build_schedule(self.cfg), problems)
+        plan = make_plan(self.cfg, build_schedule(self.cfg), problems)
+        try:
+            manifest = self._earlier_manifest(plan)
+        except ConfigError as error:
+            plan.problems.append(str(error))
+            return plan
+        for entry, earlier in zip(plan.steps, manifest.data["steps"] if manifest else []):
+            entry["state"] = earlier["state"]
+        return plan
 
     def train(self) -> Dict[str, Any]:
         """Run all steps that are not finished, assemble, evaluate; returns detectron2's dictionary of results.
@@ -82,21 +98,35 @@ class AlternatingTrainer(Evaluates):
         comm.synchronize()
         return self._evaluate(manifest)
 
-    def _open_manifest(self, plan: Plan) -> Manifest:
+    def _earlier_manifest(self, plan: Plan) -> Optional[Manifest]:
+        """The manifest of the run to resume; None where there is none.
+
+        Raises:
+            ConfigError: it is damaged, or that of a run of other steps.
+        """
         manifest = Manifest.read(self.output_dir) if self.resume else None
-        if manifest is not None and [s["name"] for s in manifest.data["steps"]] == [s["name"] for s in plan.steps]:
+        if manifest is None or not plan.steps:  # of a plan with problems steps may be missing
+            return None
+        names = [entry["name"] for entry in manifest.data["steps"]]
+        if names != [entry["name"] for entry in plan.steps] and not plan.problems:
+            raise ConfigError(
+                f"{self.output_dir} holds a run of other steps: {', '.join(names)}. Choose another OUTPUT_DIR."
+            )
+        return manifest
+
+    def _open_manifest(self, plan: Plan) -> Manifest:
+        manifest = self._earlier_manifest(plan)
+        if manifest is not None:
             for old, new in zip(manifest.data["steps"], plan.steps):
                 if old["state"] == PENDING:
                     old.update(new)
             return manifest
-        if manifest is not None:
-            raise ConfigError(
-                f"{self.output_dir} holds a run of other steps: "
-                f"{', '.join(entry['name'] for entry in manifest.data['steps'])}. Choose another OUTPUT_DIR."
-            )
         seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
         name = os.path.basename(os.path.normpath(self.output_dir))
-        return Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
+        manifest = Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
+        manifest.data["config_file"] = self.config_file
+        manifest.write()
+        return manifest
 
     def _evaluate(self, manifest: Manifest) -> Dict[str, Any]:
         started = time.perf_counter()

@@ -1,5 +1,6 @@
 """Measuring: average precision by class, recall of proposals, and the detections themselves in a file."""
 
+from .adaptive_threshold import AdaptiveThresholdEvaluator, class_thresholds
 from .build import build_evaluator
 from .coco import PerClassCOCOEvaluator
 from .detections import DetectionsWriter
@@ -8,11 +9,13 @@ from .recall import matched_overlaps, proposal_recall
 from .voc import VOCDetectionEvaluator, voc_average_precision
 
 __all__ = [
+    "AdaptiveThresholdEvaluator",
     "DetectionsWriter",
     "PerClassCOCOEvaluator",
     "ProposalRecallEvaluator",
     "VOCDetectionEvaluator",
     "build_evaluator",
+    "class_thresholds",
     "matched_overlaps",
     "proposal_recall",
     "voc_average_precision",

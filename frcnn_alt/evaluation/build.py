@@ -11,6 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, ProposalNetwork
 
 from ..data.load import ground_truth_left_out, load_dataset_dicts
 from ..data.problems import DatasetError
+from .adaptive_threshold import AdaptiveThresholdEvaluator
 from .coco import PerClassCOCOEvaluator
 from .detections import DetectionsWriter
 from .proposals import ProposalRecallEvaluator
@@ -26,14 +27,16 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> Dataset
     ``<output_dir>/inference/<dataset_name>/detections.jsonl``. PASCAL VOC and VOC-layout data sets get VOC's metric
     (11-point for 2007 and one's own folders), others COCO's. For a proposal network it returns
     ``{"box_proposals": {"recall50@300", "AR@300" ...}}`` and writes the proposal set ``.../<dataset_name>/proposals``.
+    Detections below the cut-off of TEST.MEAN_BOXES_PER_CLASS are neither measured nor written.
 
     Args:
-        cfg: reads MODEL.META_ARCHITECTURE and MODEL.ROI_HEADS.NUM_CLASSES.
+        cfg: reads MODEL.META_ARCHITECTURE, MODEL.ROI_HEADS.NUM_CLASSES and TEST.MEAN_BOXES_PER_CLASS.
         dataset_name: registered, with ``thing_classes``.
         output_dir: of the run.
 
     Raises:
         DatasetError: the data set cannot be loaded, has no box metric here, or other classes than the model.
+        ValueError: TEST.MEAN_BOXES_PER_CLASS is 0.
     """
     dicts = load_dataset_dicts(dataset_name)
     folder = os.path.join(output_dir, "inference", dataset_name)
@@ -64,4 +67,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> Dataset
             "evaluator for it."
         )
     writer = DetectionsWriter(dataset_name, class_names, dicts, os.path.join(folder, "detections.jsonl"))
-    return DatasetEvaluators([metric, writer])
+    evaluators = DatasetEvaluators([metric, writer])
+    if cfg.TEST.MEAN_BOXES_PER_CLASS < 0:
+        return evaluators
+    return AdaptiveThresholdEvaluator(evaluators, cfg.TEST.MEAN_BOXES_PER_CLASS, class_names)

@@ -5,8 +5,9 @@ The whole image is one region, so fc6 learns from what the detector's own pooler
 Shapes: N images of (3, S, S) pixels; K classes; fc7 gives D features.
 """
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import build_backbone, build_roi_heads
@@ -14,6 +15,8 @@ from detectron2.structures import Boxes
 from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn import functional as F
+
+from .mean_image import MeanImage, check_channels, read_mean_image
 
 __all__ = ["BackboneClassifier"]
 
@@ -30,6 +33,11 @@ class BackboneClassifier(nn.Module):
         in_features: names of the feature maps that are pooled.
         num_classes: K, background included where the data has it.
         pixel_mean, pixel_std: one number a channel, as in MODEL.PIXEL_MEAN and PIXEL_STD.
+        mean_image: H x W x C as from ``read_mean_image``, subtracted in place of `pixel_mean`, resized to the images as
+            the detector does.
+
+    Raises:
+        ValueError: the mean image has other channels than the input.
     """
 
     @configurable
@@ -43,6 +51,7 @@ class BackboneClassifier(nn.Module):
         num_classes: int,
         pixel_mean: List[float],
         pixel_std: List[float],
+        mean_image: Optional[np.ndarray] = None,
     ):
         super().__init__()
         self.backbone = backbone
@@ -52,6 +61,9 @@ class BackboneClassifier(nn.Module):
         self.classifier = nn.Linear(box_head.output_shape.channels, num_classes)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        if mean_image is not None:
+            check_channels(mean_image, pixel_mean)
+        self.mean_image = None if mean_image is None else MeanImage(mean_image)
         nn.init.normal_(self.classifier.weight, std=self.classifier.in_features**-0.5)
         nn.init.zeros_(self.classifier.bias)
 
@@ -67,6 +79,7 @@ class BackboneClassifier(nn.Module):
                 f"MODEL.ROI_HEADS.NAME {cfg.MODEL.ROI_HEADS.NAME} has no box_pooler and box_head to pre-train; "
                 "pre-training is for ROI heads built like FasterRCNNROIHeads or StandardROIHeads"
             )
+        path = cfg.MODEL.PIXEL_MEAN_IMAGE
         return {
             "backbone": backbone,
             "box_pooler": roi_heads.box_pooler,
@@ -75,6 +88,7 @@ class BackboneClassifier(nn.Module):
             "num_classes": num_classes,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "mean_image": read_mean_image(path, cfg.INPUT.FORMAT) if path else None,
         }
 
     def forward(self, batch: Tuple[torch.Tensor, torch.Tensor]) -> Dict[str, torch.Tensor]:
@@ -89,7 +103,11 @@ class BackboneClassifier(nn.Module):
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Class scores (N, K) of images (N, 3, S, S), 0 to 255 in the detector's channel order."""
         images = images.to(self.pixel_mean.device)
-        features = self.backbone((images.float() - self.pixel_mean) / self.pixel_std)
+        if self.mean_image is None:
+            centred = images.float() - self.pixel_mean
+        else:
+            (centred,) = self.mean_image([images])
+        features = self.backbone(centred / self.pixel_std)
         height, width = images.shape[-2:]
         whole = [Boxes(images.new_tensor([[0, 0, width, height]], dtype=torch.float32)) for _ in images]
         pooled = self.box_pooler([features[name] for name in self.in_features], whole)

@@ -1,15 +1,18 @@
-"""Proposal sets on disk: written while they are computed, read lazily while a detector trains on them."""
+"""Proposal sets on disk: computed or imported, written image by image, read lazily while a detector trains on them."""
 
 from .compute import compute_proposals
+from .foreign import PROPOSAL_FORMATS, import_proposals
 from .mapper import ProposalDatasetMapper
 from .proposal_set import ProposalSet, ProposalSetError
 from .proposal_set_writer import ProposalSetWriter, merge_proposal_sets
 
 __all__ = [
+    "PROPOSAL_FORMATS",
     "ProposalDatasetMapper",
     "ProposalSet",
     "ProposalSetError",
     "ProposalSetWriter",
     "compute_proposals",
+    "import_proposals",
     "merge_proposal_sets",
 ]

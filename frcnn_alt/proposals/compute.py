@@ -1,8 +1,8 @@
 """Run a region proposal network over every image of a data set and write its proposals as a proposal set.
 
 This is what stands between an RPN step and a Fast R-CNN step (paper section 3.2, SPEC 6.2): the RPN in test mode, on
-the unflipped images of the training (and test) splits at the test scale. detectron2 has no such writer for data sets
-that are not COCO json files.
+the images of the training (and test) splits at the test scale, or on their mirror images too, as in the MATLAB release
+(SPEC 4.5). detectron2 has no such writer for data sets that are not COCO json files.
 """
 
 import datetime
@@ -12,9 +12,12 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetMapper, build_detection_test_loader
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
 from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds
@@ -33,6 +36,8 @@ def compute_proposals(
     dataset_name: str,
     path: PathLike,
     dataset_dicts: Optional[List[Dict[str, Any]]] = None,
+    *,
+    flipped: bool = False,
 ) -> ProposalSet:
     """Write the proposals of `model` for every image of a data set, also of those without annotations.
 
@@ -47,6 +52,9 @@ def compute_proposals(
         dataset_name: a registered data set, or any name if `dataset_dicts` are given.
         path: folder of the proposal set; it replaces one that is there when it is complete.
         dataset_dicts: detectron2 dicts with unique "image_id"; read from the DatasetCatalog if None.
+        flipped: show the model each image flipped horizontally, as in training. The boxes are written mirrored back:
+            every set then holds boxes of the original images, so that a mapper that flips an image flips the boxes of
+            either set with it, by the same stock transform.
 
     Returns:
         The set that was written: XYXY boxes in continuous pixels of the original images, objectness logits as scores.
@@ -60,11 +68,16 @@ def compute_proposals(
         raise ProposalSetError(f"data set {dataset_name} has no images: there is nothing to compute proposals of")
     path = Path(path)
     start = time.perf_counter()
+    augmentations = build_augmentation(cfg, is_train=False) + ([T.RandomFlip(prob=1.0)] if flipped else [])
     loader = build_detection_test_loader(
-        dataset=dataset_dicts, mapper=DatasetMapper(cfg, is_train=False), num_workers=cfg.DATALOADER.NUM_WORKERS
+        dataset=dataset_dicts,
+        mapper=DatasetMapper(cfg, is_train=False, augmentations=augmentations),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
+    what = f"{dataset_name}, flipped" if flipped else dataset_name
     metadata = {
         "model": type(model).__name__,
+        "flipped_images": flipped,
         "pre_nms_topk": cfg.MODEL.RPN.PRE_NMS_TOPK_TEST,
         "nms_threshold": cfg.MODEL.RPN.NMS_THRESH,
         "post_nms_topk": cfg.MODEL.RPN.POST_NMS_TOPK_TEST,
@@ -73,7 +86,7 @@ def compute_proposals(
     parts = [path.with_name(f"{path.name}.process{rank}") for rank in range(processes)]
     own_path = parts[comm.get_rank()] if processes > 1 else path
     with ProposalSetWriter(own_path, dataset_name, metadata) as writer, inference_context(model), torch.no_grad():
-        _write_proposals(model, loader, writer, start)
+        _write_proposals(model, loader, writer, flipped, what, start)
     if processes > 1:
         comm.synchronize()
         if comm.is_main_process():
@@ -83,13 +96,19 @@ def compute_proposals(
         comm.synchronize()
     proposals = ProposalSet(path)
     logging.getLogger(__name__).info(
-        f"Proposals of {dataset_name}: {len(proposals)} images in {time.perf_counter() - start:.1f} s, "
+        f"Proposals of {what}: {len(proposals)} images in {time.perf_counter() - start:.1f} s, "
         f"{proposals.num_boxes / len(proposals):.1f} boxes an image, written to {path}"
     )
     return proposals
 
 
-def _write_proposals(model: torch.nn.Module, loader: Any, writer: ProposalSetWriter, start: float) -> None:
+def _mirror(boxes: torch.Tensor, width: int) -> np.ndarray:
+    return T.HFlipTransform(width).apply_box(boxes.cpu().numpy())
+
+
+def _write_proposals(
+    model: torch.nn.Module, loader: Any, writer: ProposalSetWriter, flipped: bool, what: str, start: float
+) -> None:
     for done, inputs in enumerate(loader, start=1):
         for image, output in zip(inputs, model(inputs)):
             if "proposals" not in output:
@@ -98,14 +117,15 @@ def _write_proposals(model: torch.nn.Module, loader: Any, writer: ProposalSetWri
                     "MODEL.META_ARCHITECTURE FasterRCNNProposalNetwork or ProposalNetwork"
                 )
             proposals = output["proposals"]
-            writer.add(image["image_id"], proposals.proposal_boxes.tensor, proposals.objectness_logits)
+            boxes = proposals.proposal_boxes.tensor
+            boxes = _mirror(boxes, image["width"]) if flipped else boxes
+            writer.add(image["image_id"], boxes, proposals.objectness_logits)
         seconds = time.perf_counter() - start
         if seconds >= SECONDS_BETWEEN_REPORTS:  # earlier, the time left would be a guess
             left = datetime.timedelta(seconds=int(seconds / done * (len(loader) - done)))
             log_every_n_seconds(
                 logging.INFO,
-                f"Proposals of {writer.dataset_name}: {done}/{len(loader)} images, "
-                f"{seconds / done:.3f} s an image, {left} left",
+                f"Proposals of {what}: {done}/{len(loader)} images, {seconds / done:.3f} s an image, {left} left",
                 n=SECONDS_BETWEEN_REPORTS,
                 name=__name__,
             )

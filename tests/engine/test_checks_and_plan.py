@@ -44,6 +44,12 @@ def test_base_configs_have_no_contradictions():
         ("MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS", "measured"),
         ("SCHEDULE.STEP4_BOX_PREDICTOR", "step1"),
         ("MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIAlignV2"),
+        ("MODEL.ROI_BOX_HEAD.POOLER_INCLUSIVE_CORNERS", False),  # rounding is for these alone
+        ("MODEL.BBOX_DECODING", "larger"),
+        ("SCHEDULE.PROPOSALS.FLIPPED_IMAGES", "flipped"),
+        ("INPUT.RANDOM_FLIP", "sideways"),
+        ("INPUT.RANDOM_FLIP", "vertical"),  # nothing is computed for these
+        ("SCHEDULE.STEP2.OPTS", ["SCHEDULE.PROPOSALS.FLIPPED_IMAGES", 3]),
         ("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True),
         ("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", (10.0, 10.0, 5.0, 5.0)),
         ("SCHEDULE.STEP2.MAX_ITER", 0),
@@ -67,6 +73,31 @@ def test_each_contradiction_is_named_with_its_key(key, value):
     cfg.merge_from_list([key, value])
     problems = check_config(cfg)
     assert len(problems) == 1 and key.rsplit(".", 1)[-1] in problems[0], problems
+
+
+def test_combinations_of_switches_that_do_agree():
+    for values in (
+        {"MODEL__ROI_BOX_HEAD__POOLER_INCLUSIVE_CORNERS": False, "MODEL__ROI_BOX_HEAD__POOLER_ROUND_CORNERS": False},
+        {"MODEL__ROI_BOX_HEAD__POOLER_ROUND_CORNERS": False, "MODEL__BBOX_DECODING": "one_pixel_larger"},
+        {"SCHEDULE__PROPOSALS__FLIPPED_IMAGES": "mirrored", "INPUT__RANDOM_FLIP": "vertical"},
+        {"INPUT__RANDOM_FLIP": "none"},
+        {"SCHEDULE__STEP2__OPTS": ["INPUT.RANDOM_FLIP", "none"]},
+    ):
+        assert check_config(_config(**values)) == [], values
+
+
+def test_rounded_corners_with_interpolating_pooling():
+    cfg = _config(MODEL__ROI_BOX_HEAD__POOLER_TYPE="ROIAlign", MODEL__ROI_BOX_HEAD__POOLER_INCLUSIVE_CORNERS=False)
+    (problem,) = check_config(cfg)
+    assert "POOLER_ROUND_CORNERS is for ROIPool" in problem and "set POOLER_ROUND_CORNERS False" in problem
+
+
+def test_a_single_step_that_flips_has_no_flipped_proposals():
+    cfg = _config(INPUT__RANDOM_FLIP="none", SCHEDULE__STEP2__OPTS=["INPUT.RANDOM_FLIP", "horizontal"])
+    (problem,) = check_config(cfg)
+    assert "SCHEDULE.STEP2.OPTS sets INPUT.RANDOM_FLIP 'horizontal'" in problem
+    cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES = "mirrored"
+    assert check_config(cfg) == []
 
 
 def _args(*words):
@@ -149,12 +180,9 @@ def test_weights_trained_on_other_pixels_are_found_by_the_plan(tmp_path):
         weights,
     )
     opts = ["DATASETS.VOC_LAYOUT.ROOT", root, "MODEL.WEIGHTS", weights]
-    problems = (
-        AlternatingTrainer(setup_cfg(_args("--config-file", os.path.join(CONFIGS, "zf_4step.yaml"), *opts)))
-        .plan()
-        .problems
-    )
-    assert [p.split()[0] for p in problems] == ["INPUT.FORMAT", "MODEL.PIXEL_MEAN"]
+    plan = AlternatingTrainer(setup_cfg(_args("--config-file", os.path.join(CONFIGS, "zf_4step.yaml"), *opts))).plan()
+    assert len(plan.problems) == 1 and weights in plan.problems[0]
+    assert plan.problems[0].endswith('Set: INPUT.FORMAT RGB MODEL.PIXEL_MEAN "[1,2,3]"')
 
 
 def test_unregistered_trainer_is_named():

@@ -3,7 +3,7 @@
 import json
 
 from frcnn_alt import get_cfg
-from frcnn_alt.engine.manifest import Manifest, config_hash, write_json
+from frcnn_alt.engine.manifest import Manifest, config_hash, has_no_effect, write_json
 
 import pytest
 
@@ -37,15 +37,28 @@ def test_hash_sees_config_and_inputs_but_not_places_and_machines():
         assert config_hash(cfg, other) != same
 
 
+def test_keys_that_explain_a_difference():
+    """FLIPPED_IMAGES decides which files a step writes, so it is named, although not hashed by itself."""
+    assert has_no_effect("SCHEDULE.STEP4.MAX_ITER") and has_no_effect("OUTPUT_DIR")
+    assert not has_no_effect("SCHEDULE.PROPOSALS.FLIPPED_IMAGES") and not has_no_effect("SOLVER.BASE_LR")
+
+
 def test_manifest_round_trip(tmp_path):
     assert Manifest.read(str(tmp_path)) is None
     manifest = Manifest.new(str(tmp_path), "mine", "four_step", 7, [{"name": "step1_rpn", "state": "pending"}])
     manifest.update_step(
-        "step1_rpn", state="finished", outputs={"model": {"sha256": "ff"}, "proposals": {"a": {"sha256": "ee"}}}
+        "step1_rpn",
+        state="finished",
+        outputs={
+            "model": {"sha256": "ff"},
+            "proposals": {"a": {"sha256": "ee"}},
+            "flipped_proposals": {"a": {"sha256": "dd"}},
+        },
     )
     again = Manifest.read(str(tmp_path))
     assert again.data == manifest.data and again.step("step1_rpn")["state"] == "finished"
     assert (again.output_hash("step1_rpn"), again.output_hash("step1_rpn", "a")) == ("ff", "ee")
+    assert again.output_hash("step1_rpn", "a", flipped=True) == "dd"
     assert {"command", "versions", "machine", "seed", "schedule"} <= set(again.data)
 
 

@@ -46,7 +46,7 @@ def test_a_run_cut_while_proposals_are_computed(shapes, undisturbed, tmp_path, m
     def cut(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("frcnn_alt.engine.run_step.compute_proposals", cut)
+    monkeypatch.setattr("frcnn_alt.engine.step_proposals.compute_proposals", cut)
     with pytest.raises(KeyboardInterrupt):
         run(cfg)
     monkeypatch.undo()

@@ -34,6 +34,7 @@ def test_outputs_are_those_of_the_contract(finished_run):
         assert sorted(os.listdir(os.path.join(cfg.OUTPUT_DIR, step, "proposals"))) == [
             "tiny_shapes_test",
             "tiny_shapes_trainval",
+            "tiny_shapes_trainval.flipped",
         ]
     with open(os.path.join(cfg.OUTPUT_DIR, "results.json")) as file:
         written = json.load(file)

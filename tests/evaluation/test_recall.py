@@ -1,33 +1,17 @@
-"""Recall against a slow version written from the rule, and small cases worked out by hand."""
+"""Recall against the oracle, and small cases worked out by hand."""
 
 import logging
 import math
 
 from frcnn_alt.evaluation.recall import matched_overlaps, proposal_recall
-from frcnn_alt.proposals import ProposalSet, ProposalSetError, ProposalSetWriter
+from frcnn_alt.proposals import ProposalSetError
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-
-def slow_iou(a, b):
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union if union > 0 else 0.0
-
-
-def slow_matched_overlaps(boxes, gt_boxes):
-    """The best pair of all, then the best pair of what is left, until boxes or objects are used up."""
-    pairs = {(b, g): slow_iou(boxes[b], gt_boxes[g]) for b in range(len(boxes)) for g in range(len(gt_boxes))}
-    matched = [0.0] * len(gt_boxes)
-    while pairs:
-        (box, gt), overlap = max(pairs.items(), key=lambda item: item[1])
-        matched[gt] = overlap
-        pairs = {pair: value for pair, value in pairs.items() if pair[0] != box and pair[1] != gt}
-    return matched
+from oracles.proposal_recall import maximum_overlaps, one_to_one_overlaps, recalls
+from proposal_sets import write
 
 
 def random_boxes(rng, count, size=100.0):
@@ -36,15 +20,38 @@ def random_boxes(rng, count, size=100.0):
 
 
 @given(st.integers(0, 40), st.integers(0, 12), st.integers(0, 10**6))
-def test_rules_against_slow_versions(num_boxes, num_gt, seed):
+def test_any_boxes_follow_both_rules(num_boxes, num_gt, seed):
     rng = np.random.default_rng(seed)
     boxes, gt_boxes = random_boxes(rng, num_boxes), random_boxes(rng, num_gt)
     one_to_one = matched_overlaps(boxes, gt_boxes)
-    np.testing.assert_allclose(one_to_one, slow_matched_overlaps(boxes.tolist(), gt_boxes.tolist()), atol=1e-5)
+    np.testing.assert_allclose(one_to_one, one_to_one_overlaps(boxes.tolist(), gt_boxes.tolist()), atol=1e-5)
     maximum = matched_overlaps(boxes, gt_boxes, rule="maximum")
-    slow = [max((slow_iou(b, g) for b in boxes.tolist()), default=0.0) for g in gt_boxes.tolist()]
-    np.testing.assert_allclose(maximum, slow, atol=1e-5)
+    np.testing.assert_allclose(maximum, maximum_overlaps(boxes.tolist(), gt_boxes.tolist()), atol=1e-5)
     assert (one_to_one <= maximum).all()
+
+
+# On a coarse grid equal overlaps are the rule, and who is served first decides who gets something.
+GRID_BOX = st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 6), st.integers(0, 2)).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+
+
+@given(st.lists(GRID_BOX, max_size=9), st.lists(GRID_BOX, max_size=7))
+def test_equal_overlaps_one_pixel_boxes_and_boxes_without_area(boxes, gt_boxes):
+    arguments = np.array(boxes, np.float32), np.array(gt_boxes, np.float32)
+    np.testing.assert_allclose(matched_overlaps(*arguments), one_to_one_overlaps(boxes, gt_boxes), rtol=1e-6)
+    expected = maximum_overlaps(boxes, gt_boxes)
+    np.testing.assert_allclose(matched_overlaps(*arguments, rule="maximum"), expected, rtol=1e-6)
+
+
+def test_of_equals_the_first_object_gets_its_first_box():
+    both = np.array([[0, 0, 10, 10], [10, 0, 20, 10]])
+    middle = np.array([[0, 0, 20, 10], [0, 0, 20, 10]])  # each covers half of either object
+    np.testing.assert_allclose(matched_overlaps(middle[:1], both), [0.5, 0])
+    np.testing.assert_allclose(matched_overlaps(middle, both), [0.5, 0.5])
+    # the first object could have had the second box as well, and takes the only one that its neighbour wants
+    boxes = np.array([[0, 0, 20, 10], [-10, 0, 10, 10]])
+    np.testing.assert_allclose(matched_overlaps(boxes, both), [0.5, 0])
 
 
 def test_one_box_covers_one_object_only():
@@ -61,14 +68,22 @@ def make_dict(image_id, boxes, **extra):
     }
 
 
-def write(path, images):
-    with ProposalSetWriter(path, "toys") as writer:
-        for image_id, (boxes, scores) in images.items():
-            writer.add(image_id, boxes, scores)
-    return ProposalSet(path)
+def expected_recalls(images, dicts, limits, overlaps=one_to_one_overlaps):
+    """What ``proposal_recall`` has to return, in percent, by the oracle."""
+    rows = []
+    for image in dicts:
+        boxes, scores = images[image["image_id"]]
+        counted = [a["bbox"] for a in image["annotations"] if not a.get("difficult") and not a.get("iscrowd")]
+        rows.append((np.array(boxes).tolist(), list(scores), counted))
+    expected = {"proposals_per_image": np.mean([len(boxes) for boxes, _, _ in rows])}
+    for limit in limits:
+        for key, value in recalls(rows, limit, overlaps).items():
+            expected[f"AR@{limit}" if key == "AR" else f"recall{key}@{limit}"] = value
+    return expected
 
 
-def test_recall_against_slow_version(tmp_path):
+@pytest.mark.parametrize("rule, overlaps", [("one_to_one", one_to_one_overlaps), ("maximum", maximum_overlaps)])
+def test_recall_of_several_images_and_limits(tmp_path, rule, overlaps):
     rng = np.random.default_rng(3)
     images, dicts = {}, []
     for image_id in range(12):
@@ -76,24 +91,25 @@ def test_recall_against_slow_version(tmp_path):
         near = np.repeat(gt_boxes, 6, axis=0) + rng.normal(scale=3, size=(6 * len(gt_boxes), 4)).astype(np.float32)
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2])
         boxes = np.concatenate([near, random_boxes(rng, rng.integers(0, 20))])
-        images[image_id] = boxes, rng.normal(size=len(boxes))
+        images[image_id] = boxes, rng.integers(0, 9, len(boxes))  # many scores are equal
         dicts.append(make_dict(image_id, gt_boxes.tolist()))
-    results = proposal_recall(write(tmp_path / "set", images), dicts, limits=(3, 10, 1000))
-
-    expected = {"proposals_per_image": np.mean([len(boxes) for boxes, _ in images.values()])}
-    for limit in (3, 10, 1000):
-        matched = []
-        for image in dicts:
-            boxes, scores = images[image["image_id"]]
-            best = [boxes[row].tolist() for row in np.argsort(-scores)[:limit]]
-            matched += slow_matched_overlaps(best, [a["bbox"] for a in image["annotations"]])
-        recalls = []
-        for percent in (50, 55, 60, 65, 70, 75, 80, 85, 90, 95):
-            recalls.append(100.0 * sum(overlap >= percent / 100 for overlap in matched) / len(matched))
-            expected[f"recall{percent}@{limit}"] = recalls[-1]
-        expected[f"AR@{limit}"] = sum(recalls) / 10
-    assert results == pytest.approx(expected, abs=1e-4)
+        dicts[-1]["annotations"] += make_dict(0, random_boxes(rng, 1).tolist(), difficult=1, iscrowd=1)["annotations"]
+    limits = (3, 10, 1000)
+    results = proposal_recall(write(tmp_path / "set", images), dicts, limits=limits, rule=rule)
+    assert results == pytest.approx(expected_recalls(images, dicts, limits, overlaps), abs=1e-4)
     assert 5 < results["AR@3"] < results["AR@10"] < results["AR@1000"] < 95
+
+
+@pytest.mark.parametrize("rule, overlaps", [("one_to_one", one_to_one_overlaps), ("maximum", maximum_overlaps)])
+@given(st.lists(st.tuples(st.lists(st.tuples(GRID_BOX, st.integers(0, 3))), st.lists(GRID_BOX)), max_size=4), st.data())
+def test_any_proposal_sets(tmp_path_factory, rule, overlaps, scene, data):
+    scene = [*scene, ([((0, 0, 4, 2), 1)], [(0, 0, 4, 2)])]  # there is an object
+    limits = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=3, unique=True))
+    images = {n: ([box for box, _ in found], [score for _, score in found]) for n, (found, _) in enumerate(scene)}
+    dicts = [make_dict(n, gt_boxes) for n, (_, gt_boxes) in enumerate(scene)]
+    proposals = write(tmp_path_factory.getbasetemp() / "one set after another", images)
+    results = proposal_recall(proposals, dicts, limits=limits, rule=rule)
+    assert results == pytest.approx(expected_recalls(images, dicts, limits, overlaps))
 
 
 def test_an_iou_equal_to_the_threshold_counts(tmp_path):

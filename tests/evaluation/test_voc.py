@@ -1,4 +1,4 @@
-"""VOC's metric against detectron2's own evaluator, small cases by hand, and a slow version written from the rule."""
+"""VOC's metric against detectron2's own evaluator and small cases by hand; test_voc_oracle.py has the slow version."""
 
 from frcnn_alt.data.voc_layout import read_voc_layout
 from frcnn_alt.evaluation import VOCDetectionEvaluator, voc_average_precision

@@ -8,6 +8,8 @@ import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles.box_statistics import mirrored
+from oracles.fast_rcnn_boxes import encode
 
 
 def random_boxes(random, count):
@@ -19,19 +21,8 @@ def jittered(random, boxes):
     return boxes + random.randn(*boxes.shape) * 5
 
 
-def deltas_by_the_rule(src, target, weights=(1, 1, 1, 1)):
-    """Equation 2 of the paper, box by box."""
-    result = []
-    for (x1, y1, x2, y2), (u1, v1, u2, v2) in zip(src, target):
-        w, h, u, v = x2 - x1, y2 - y1, u2 - u1, v2 - v1
-        dx = ((u1 + u2) / 2 - (x1 + x2) / 2) / w
-        dy = ((v1 + v2) / 2 - (y1 + y2) / 2) / h
-        result.append([d * f for d, f in zip((dx, dy, np.log(u / w), np.log(v / h)), weights)])
-    return np.array(result)
-
-
-def flip(boxes, width):
-    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+def encoded(src, target, weights=(1, 1, 1, 1)):
+    return np.array([encode(*boxes) for boxes in zip(src, target)]) * weights
 
 
 def tensor(array):
@@ -52,7 +43,7 @@ def test_deltas_are_normalised_by_the_row_of_the_class(statistics, weights):
     transform = NormalizedBox2BoxTransform(weights, num_classes=3)
     transform.set_statistics(*statistics)
     mean, std = (value.numpy() for value in statistics)
-    expected = (deltas_by_the_rule(src, target, weights) - mean[classes]) / std[classes]
+    expected = (encoded(src, target, weights) - mean[classes]) / std[classes]
     actual = transform.get_deltas(tensor(src), tensor(target), torch.from_numpy(classes))
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-3)
 
@@ -137,8 +128,8 @@ def test_measured_statistics_are_those_of_samples_and_mirror_images(weights):
     src = random_boxes(random, 120)
     target = jittered(random, src) + [3, 1, 9, -2]
     classes = random.choice([0, 2, 3], 120)  # class 1 has no samples
-    samples = deltas_by_the_rule(
-        np.concatenate([src, flip(src, 640)]), np.concatenate([target, flip(target, 640)]), weights
+    samples = encoded(
+        np.concatenate([src, mirrored(src, 640)]), np.concatenate([target, mirrored(target, 640)]), weights
     )
 
     measured = BoxRegressionStatistics(num_classes=4, weights=weights)
@@ -163,7 +154,7 @@ def test_normalised_training_targets_have_mean_0_and_deviation_1():
     measured = transform.new_statistics()
     measured.update(tensor(src), tensor(target))
     transform.set_statistics(*measured.finish())
-    both = np.concatenate([src, flip(src, 640)]), np.concatenate([target, flip(target, 640)])
+    both = np.concatenate([src, mirrored(src, 640)]), np.concatenate([target, mirrored(target, 640)])
     targets = transform.get_deltas(tensor(both[0]), tensor(both[1])).numpy()
     np.testing.assert_allclose(targets.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(targets.std(axis=0), 1, atol=1e-3)

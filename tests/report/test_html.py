@@ -9,6 +9,15 @@ from frcnn_alt.report.__main__ import main
 import pytest
 
 VOID = {"meta", "img", "br", "source"}
+# Headings of a whole report, in order.
+SECTIONS = [
+    "The plan",
+    "Losses",
+    "Recall of the proposals",
+    "Average precision by class",
+    "Pictures",
+    "Provenance",
+]
 
 
 class Page(HTMLParser):
@@ -38,15 +47,7 @@ class Page(HTMLParser):
 
     @property
     def sections(self):
-        known = (
-            "The plan",
-            "Losses",
-            "Recall of the proposals",
-            "Average precision by class",
-            "Pictures",
-            "Provenance",
-        )
-        return [text for text in self.text if text in known]
+        return [text for text in self.text if text in SECTIONS]
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +72,7 @@ def evaluated_run(finished_run):
 
 
 def test_sections(page):
-    assert page.sections == [
-        "The plan",
-        "Losses",
-        "Recall of the proposals",
-        "Average precision by class",
-        "Pictures",
-        "Provenance",
-    ]
+    assert page.sections == SECTIONS
 
 
 def test_loads_nothing(page):

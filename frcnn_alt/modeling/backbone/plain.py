@@ -7,10 +7,11 @@ children of the backbone, so that a state dict reads ``conv1_1.weight``. A featu
 is taken after the ReLU.
 """
 
-from typing import Any, Dict, List, Sequence, Tuple
+from abc import abstractmethod
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import nn
@@ -46,20 +47,44 @@ class PlainBackbone(Backbone):
     convolution after the first takes an equal part in bringing `input_deviation` down to 1. The first alone would get
     weights so small that one step of SGD overturns them.
 
+    A subclass says with `make_blocks` what its layers are.
+
+    Attributes:
+        default_freeze_at: the paper's `freeze_at` for this network.
+        last_convolution: name of the convolution whose feature the paper's detector reads.
+
     Args:
-        blocks: blocks of (name, layer) in order; a block ends with what follows it before the next convolution.
-        out_features: names of convolutions whose output, after ReLU, is returned.
-        freeze_at: how many blocks, from the input on, are not trained; 0 trains all.
-        input_deviation: standard deviation of the values that the network is fed.
+        in_channels: channels of the images.
+        width_multiplier: multiplies every number of channels; 1.0 is the original.
+        freeze_at: how many blocks, from the input on, are not trained; 0 trains all, None is `default_freeze_at`.
+        out_features: names of convolutions whose output, after ReLU, is returned; None is `last_convolution` alone.
+        input_deviation: standard deviation of the values that the network is fed; matters only for training from
+            scratch.
 
     Raises:
-        ValueError: `freeze_at` is not between 0 and the number of blocks, or an out feature does not exist.
+        ValueError: `width_multiplier` is not positive, `freeze_at` is not between 0 and the number of blocks, or an out
+            feature does not exist.
     """
 
+    default_freeze_at: int
+    last_convolution: str
+
+    @configurable
     def __init__(
-        self, blocks: Sequence[Block], *, out_features: Sequence[str], freeze_at: int, input_deviation: float
+        self,
+        in_channels: int = 3,
+        *,
+        width_multiplier: float = 1.0,
+        freeze_at: Optional[int] = None,
+        out_features: Optional[Sequence[str]] = None,
+        input_deviation: float = 1.0,
     ) -> None:
         super().__init__()
+        blocks = self.make_blocks(in_channels, width_multiplier)
+        if freeze_at is None:
+            freeze_at = self.default_freeze_at
+        if out_features is None:
+            out_features = (self.last_convolution,)
         self._block_layers = [[name for name, _ in block] for block in blocks]
         self._out_feature_channels: Dict[str, int] = {}
         self._out_feature_strides: Dict[str, int] = {}
@@ -87,6 +112,25 @@ class PlainBackbone(Backbone):
         self._initialise(input_deviation)
         self.freeze(freeze_at)
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> Dict[str, Any]:
+        pixel_std = cfg.MODEL.PIXEL_STD
+        return {
+            "in_channels": input_shape.channels,
+            "width_multiplier": cfg.MODEL.BACKBONE.WIDTH_MULTIPLIER,
+            "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
+            "input_deviation": PIXEL_DEVIATION * len(pixel_std) / sum(pixel_std),
+        }
+
+    @staticmethod
+    @abstractmethod
+    def make_blocks(in_channels: int, width_multiplier: float) -> List[Block]:
+        """Make the layers for images of `in_channels` channels, each as wide as `scaled_channels` gives.
+
+        Returns:
+            blocks of (name, layer) in order; a block ends with what follows it before the next convolution.
+        """
+
     def _initialise(self, input_deviation: float) -> None:
         convolutions = [layer for layer in self.children() if isinstance(layer, nn.Conv2d)]
         damping = input_deviation ** (-1.0 / (len(convolutions) - 1))
@@ -96,17 +140,6 @@ class PlainBackbone(Backbone):
             if number > 0:
                 with torch.no_grad():
                     layer.weight *= damping
-
-    @staticmethod
-    def arguments_from_config(cfg: CfgNode, input_shape: ShapeSpec) -> Dict[str, Any]:
-        """Constructor arguments that a subclass reads from `cfg`, for its ``from_config``."""
-        pixel_std = cfg.MODEL.PIXEL_STD
-        return {
-            "in_channels": input_shape.channels,
-            "width_multiplier": cfg.MODEL.BACKBONE.WIDTH_MULTIPLIER,
-            "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
-            "input_deviation": PIXEL_DEVIATION * len(pixel_std) / sum(pixel_std),
-        }
 
     def freeze(self, freeze_at: int) -> "PlainBackbone":
         """Exclude the first `freeze_at` blocks from training; returns the backbone itself, as detectron2's ResNet does.

@@ -3,9 +3,9 @@
 Shape letters: N images, H x W pixels of the padded batch, Hi x Wi cells of a feature map.
 """
 
-from typing import Any, Dict, List, Sequence
+from typing import List
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
@@ -21,27 +21,15 @@ class VGG16(PlainBackbone):
     (N, in_channels, H, W) -> {"conv5_3": (N, 512, Hi, Wi)} with stride 16 and Hi = H / 16 rounded up, because Caffe's
     poolings round up; torchvision's round down.
 
-    Args:
-        in_channels: channels of the images.
-        width_multiplier: multiplies every number of channels; 1.0 is VGG-16.
-        freeze_at: how many of the five blocks are not trained; the paper's 2 freezes conv1_1 to conv2_2.
-        out_features: names of the returned features among conv1_1 to conv5_3.
-        input_deviation: standard deviation of the input values; matters only for training from scratch.
-
-    Raises:
-        ValueError: `freeze_at`, `out_features` or `width_multiplier` out of range.
+    The five blocks are conv1_1 to pool1, ..., conv5_1 to conv5_3; the paper's `freeze_at` of 2 freezes conv1_1 to
+    conv2_2. Arguments and errors are those of PlainBackbone.
     """
 
-    @configurable
-    def __init__(
-        self,
-        in_channels: int = 3,
-        *,
-        width_multiplier: float = 1.0,
-        freeze_at: int = 2,
-        out_features: Sequence[str] = ("conv5_3",),
-        input_deviation: float = 1.0,
-    ) -> None:
+    default_freeze_at = 2
+    last_convolution = "conv5_3"
+
+    @staticmethod
+    def make_blocks(in_channels: int, width_multiplier: float) -> List[Block]:
         blocks: List[Block] = []
         channels = in_channels
         for number, (out_channels, convolutions) in enumerate(
@@ -56,11 +44,7 @@ class VGG16(PlainBackbone):
             if number <= 4:
                 block.append((f"pool{number}", nn.MaxPool2d(2, stride=2, ceil_mode=True)))
             blocks.append(block)
-        super().__init__(blocks, out_features=out_features, freeze_at=freeze_at, input_deviation=input_deviation)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> Dict[str, Any]:
-        return cls.arguments_from_config(cfg, input_shape)
+        return blocks
 
 
 @BACKBONE_REGISTRY.register()

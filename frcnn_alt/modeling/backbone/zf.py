@@ -3,9 +3,9 @@
 Shape letters: N images, H x W pixels of the padded batch, Hi x Wi cells of a feature map.
 """
 
-from typing import Any, Dict, List, Sequence
+from typing import List
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import nn
@@ -22,28 +22,15 @@ class ZF(PlainBackbone):
     (N, in_channels, H, W) -> {"conv5": (N, 256, Hi, Wi)} with stride 16. Hi is H / 16 rounded up, or one more: both
     poolings round up (3 cells, stride 2, padding 1, ceil), so 600 x 1000 pixels give 39 x 64 cells (SPEC 1.3).
 
-    Args:
-        in_channels: channels of the images.
-        width_multiplier: multiplies every number of channels; 1.0 is ZF-net.
-        freeze_at: how many of the five blocks, each a convolution with what follows it, are not trained; the paper
-            trains all (0).
-        out_features: names of the returned features among conv1 to conv5.
-        input_deviation: standard deviation of the input values; matters only for training from scratch.
-
-    Raises:
-        ValueError: `freeze_at`, `out_features` or `width_multiplier` out of range.
+    The five blocks are a convolution each, with what follows it; the paper trains all (`freeze_at` 0). Arguments and
+    errors are those of PlainBackbone.
     """
 
-    @configurable
-    def __init__(
-        self,
-        in_channels: int = 3,
-        *,
-        width_multiplier: float = 1.0,
-        freeze_at: int = 0,
-        out_features: Sequence[str] = ("conv5",),
-        input_deviation: float = 1.0,
-    ) -> None:
+    default_freeze_at = 0
+    last_convolution = "conv5"
+
+    @staticmethod
+    def make_blocks(in_channels: int, width_multiplier: float) -> List[Block]:
         blocks: List[Block] = []
         channels = in_channels
         for number, (out_channels, kernel, stride) in enumerate(
@@ -61,11 +48,7 @@ class ZF(PlainBackbone):
                 ]
             blocks.append(block)
             channels = width
-        super().__init__(blocks, out_features=out_features, freeze_at=freeze_at, input_deviation=input_deviation)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> Dict[str, Any]:
-        return cls.arguments_from_config(cfg, input_shape)
+        return blocks
 
 
 @BACKBONE_REGISTRY.register()

@@ -2,12 +2,14 @@
 
 from .image_scales import current_image_scales, image_scales
 from .matching import inside_image, match_anchors
+from .proposal_gradient import ProposalGradient
 from .rpn import FasterRCNNRPN
 from .rpn_head import SoftmaxRPNHead
 from .selection import select_proposals
 
 __all__ = [
     "FasterRCNNRPN",
+    "ProposalGradient",
     "SoftmaxRPNHead",
     "current_image_scales",
     "image_scales",

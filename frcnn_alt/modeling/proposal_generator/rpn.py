@@ -1,4 +1,4 @@
-"""The region proposal network as it was trained: labels, loss, target statistics and selection (paper 3.1, SPEC 4).
+"""The region proposal network as it was trained: labels, loss and selection of proposals (paper 3.1, SPEC 4).
 
 Network, sampling and the way through it are detectron2's ``RPN``; overridden is only where the paper differs.
 
@@ -7,7 +7,7 @@ image, B = 4. "t" and "t*" are the paper's predicted and target deltas (equation
 of equation 1.
 """
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,11 @@ from detectron2.modeling.proposal_generator.rpn import RPN
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 
-from ..box_regression import BoxRegressionStatistics, NormalizedBox2BoxTransform
+from ..box_regression import build_box2box_transform
+from .box_statistics import MeasuresAnchorStatistics
 from .image_scales import current_image_scales
 from .matching import NEGATIVE, POSITIVE, match_anchors
+from .proposal_gradient import ProposalGradient
 from .selection import empty_proposals, select_proposals
 
 __all__ = ["FasterRCNNRPN"]
@@ -31,7 +33,7 @@ _STATISTICS = ("measured", "none")
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class FasterRCNNRPN(RPN):
+class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
     """detectron2's ``RPN`` with the original programs' labels, loss and selection of proposals (SPEC 4.2 to 4.5).
 
     The smallest allowed proposal is measured in pixels of the original image, so this needs one of this package's meta
@@ -40,7 +42,14 @@ class FasterRCNNRPN(RPN):
     """
 
     @configurable
-    def __init__(self, *, bbox_reg_normalizer: str = "locations", proposals_in_training: bool = True, **kwargs):
+    def __init__(
+        self,
+        *,
+        bbox_reg_normalizer: str = "locations",
+        proposals_in_training: bool = True,
+        proposal_gradient: Optional[ProposalGradient] = None,
+        **kwargs,
+    ):
         """
         Args:
             bbox_reg_normalizer: N_reg of equation 1 (``MODEL.RPN.BBOX_REG_NORMALIZER``): "locations" is the number of
@@ -48,6 +57,8 @@ class FasterRCNNRPN(RPN):
                 weight 1 (SPEC 4.4).
             proposals_in_training: whether proposals are decoded in training mode, or left empty because nobody uses
                 them (``MODEL.RPN.PROPOSALS_IN_TRAINING``).
+            proposal_gradient: how proposals pass a gradient on to the deltas in training (SPEC 7.2); None takes them
+                for constants, which is the approximation of paper 3.2, ii (``MODEL.RPN.PROPOSAL_GRADIENT``).
             kwargs: those of detectron2's ``RPN``. A ``box2box_transform`` that is a ``NormalizedBox2BoxTransform``
                 makes the network work on normalised targets.
 
@@ -68,6 +79,7 @@ class FasterRCNNRPN(RPN):
                     )
         self.bbox_reg_normalizer = bbox_reg_normalizer
         self.proposals_in_training = proposals_in_training
+        self.proposal_gradient = proposal_gradient
 
     @classmethod
     def from_config(cls, cfg, input_shape: Dict[str, ShapeSpec]):
@@ -75,10 +87,14 @@ class FasterRCNNRPN(RPN):
         statistics = cfg.MODEL.RPN.BBOX_REG_STATISTICS
         if statistics not in _STATISTICS:
             raise ValueError(f"MODEL.RPN.BBOX_REG_STATISTICS is {statistics!r}; it must be one of {_STATISTICS}.")
-        if statistics == "measured":
-            ret["box2box_transform"] = NormalizedBox2BoxTransform(weights=cfg.MODEL.RPN.BBOX_REG_WEIGHTS)
+        ret["box2box_transform"] = build_box2box_transform(
+            cfg.MODEL.RPN.BBOX_REG_WEIGHTS,
+            decoding=cfg.MODEL.BBOX_DECODING,
+            num_classes=1 if statistics == "measured" else None,
+        )
         ret["bbox_reg_normalizer"] = cfg.MODEL.RPN.BBOX_REG_NORMALIZER
         ret["proposals_in_training"] = cfg.MODEL.RPN.PROPOSALS_IN_TRAINING
+        ret["proposal_gradient"] = ProposalGradient.from_config(cfg)
         return ret
 
     def _label_anchors(self, anchors: Boxes, instances: Instances) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -167,7 +183,6 @@ class FasterRCNNRPN(RPN):
         losses = {"loss_rpn_cls": torch.stack(cls_losses).mean(), "loss_rpn_loc": torch.stack(loc_losses).mean()}
         return {name: loss * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
 
-    @torch.no_grad()
     def predict_proposals(
         self,
         anchors: List[Boxes],
@@ -175,7 +190,10 @@ class FasterRCNNRPN(RPN):
         pred_anchor_deltas: List[torch.Tensor],
         image_sizes: List[Tuple[int, int]],
     ) -> List[Instances]:
-        """Decode all anchors and select the proposals (SPEC 4.5). No gradient flows through them (paper 3.2, ii).
+        """Decode all anchors and select the proposals (SPEC 4.5).
+
+        They are constants (paper 3.2, ii), except in training with a `proposal_gradient`: then boxes have the graph of
+        the deltas (paper 3.2, iii). Scores are constants in any case.
 
         Returns:
             N ``Instances`` with ``proposal_boxes`` and ``objectness_logits``, best first; empty ones in training mode
@@ -186,63 +204,21 @@ class FasterRCNNRPN(RPN):
         """
         if self.training and not self.proposals_in_training:
             return [empty_proposals(size, like=pred_objectness_logits[0]) for size in image_sizes]
-        return select_proposals(
-            self._decode_proposals(anchors, pred_anchor_deltas),
-            pred_objectness_logits,
-            image_sizes,
-            current_image_scales(len(image_sizes)),
-            min_box_size=self.min_box_size,
-            pre_nms_topk=self.pre_nms_topk[self.training],
-            nms_thresh=self.nms_thresh,
-            post_nms_topk=self.post_nms_topk[self.training],
-            training=self.training,
-        )
-
-    def new_box_statistics(self) -> Optional[BoxRegressionStatistics]:
-        """Return an empty accumulator for `update_box_statistics`; None if the network works on raw targets."""
-        if not isinstance(self.box2box_transform, NormalizedBox2BoxTransform):
-            return None
-        return self.box2box_transform.new_statistics()
-
-    @torch.no_grad()
-    def update_box_statistics(
-        self,
-        statistics: BoxRegressionStatistics,
-        gt_instances: List[Instances],
-        feature_sizes: Optional[Sequence[Tuple[int, int]]] = None,
-    ) -> None:
-        """Add all positive anchors of some images, with the boxes they are matched to, as class 0 (SPEC 4.4).
-
-        Nothing is sampled and no network runs: the anchors depend on sizes only.
-
-        Args:
-            statistics: of `new_box_statistics`, changed; its `finish()` gives what `set_box_statistics` wants.
-            gt_instances: as in `label_and_sample_anchors`, each as large as the network will see it in training.
-            feature_sizes: (Hi, Wi) of L levels, for all these images. By default each level has ceil(side / stride)
-                cells, which covers the image; more cells (ZF's map has one more for most sizes) add no anchors that lie
-                inside the image, hence no positive one.
-        """
-        device = self.rpn_head.anchor_deltas.weight.device
-        for instances in gt_instances:
-            height, width = instances.image_size
-            sizes = feature_sizes or [(-(-height // s), -(-width // s)) for s in self.anchor_generator.strides]
-            # Anchor generators read nothing but the size of a feature map; without channels it takes no memory.
-            anchors = Boxes.cat(self.anchor_generator([torch.empty((1, 0, *s), device=device) for s in sizes]))
-            instances = instances.to(device)
-            labels, matched_boxes = self._label_anchors(anchors, instances)
-            positive = labels == POSITIVE
-            classes = torch.zeros(int(positive.sum()), dtype=torch.int64, device=device)
-            statistics.update(anchors.tensor[positive], matched_boxes[positive], classes)
-
-    def set_box_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Normalise the targets by `mean` and `std`, both of shape (1, 4), from now on and in saved models.
-
-        Raises:
-            ValueError: the network works on raw targets (``MODEL.RPN.BBOX_REG_STATISTICS`` is "none").
-        """
-        if not isinstance(self.box2box_transform, NormalizedBox2BoxTransform):
-            raise ValueError(
-                "Box statistics were measured for a region proposal network without them; set "
-                'MODEL.RPN.BBOX_REG_STATISTICS to "measured", or do not measure.'
+        gradient = self.proposal_gradient if self.training and torch.is_grad_enabled() else None
+        with torch.set_grad_enabled(gradient is not None):
+            if gradient is None:
+                boxes = self._decode_proposals(anchors, pred_anchor_deltas)
+            else:
+                boxes = self._decode_proposals(anchors, gradient.clamped(pred_anchor_deltas))
+                boxes = gradient.with_constants(boxes, anchors, image_sizes)
+            return select_proposals(
+                boxes,
+                [logits.detach() for logits in pred_objectness_logits],
+                image_sizes,
+                current_image_scales(len(image_sizes)),
+                min_box_size=self.min_box_size,
+                pre_nms_topk=self.pre_nms_topk[self.training],
+                nms_thresh=self.nms_thresh,
+                post_nms_topk=self.post_nms_topk[self.training],
+                training=self.training,
             )
-        self.box2box_transform.set_statistics(mean, std)

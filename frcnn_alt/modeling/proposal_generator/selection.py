@@ -39,7 +39,8 @@ def select_proposals(
     """Select the proposals of N images.
 
     Args:
-        boxes: L tensors of shape (N, Hi*Wi*A, 4), decoded boxes, continuous XYXY pixels of the network's input.
+        boxes: L tensors of shape (N, Hi*Wi*A, 4), decoded boxes, continuous XYXY pixels of the network's input. The
+            proposals keep their graph, if they have one, and clipped coordinates are constants in it.
         logits: L tensors of shape (N, Hi*Wi*A), object-minus-background logits.
         image_sizes: (height, width) of each network input without padding.
         scales: (vertical, horizontal) network pixels per original pixel, for each image.
@@ -68,7 +69,8 @@ def select_proposals(
         all_boxes, all_logits = torch.cat(level_boxes), torch.cat(level_logits)
         levels = torch.cat([torch.full_like(b[:, 0], level, dtype=torch.int64) for level, b in enumerate(level_boxes)])
 
-        keep = batched_nms(all_boxes, all_logits, levels, nms_thresh)[:post_nms_topk]
+        # The boxes may be part of the graph; which of them are kept is not a function that has a derivative.
+        keep = batched_nms(all_boxes.detach(), all_logits, levels, nms_thresh)[:post_nms_topk]
         proposals = Instances(image_size)
         proposals.proposal_boxes = Boxes(all_boxes[keep])
         proposals.objectness_logits = all_logits[keep]

@@ -4,12 +4,14 @@ from .box_head import VGG16BoxHead, ZFBoxHead
 from .fast_rcnn import FasterRCNNOutputLayers
 from .pooler import FasterRCNNROIPooler, InclusiveCornerRoIPool
 from .roi_heads import FasterRCNNROIHeads
+from .roi_warp import ROIWarp
 
 __all__ = [
     "FasterRCNNOutputLayers",
     "FasterRCNNROIHeads",
     "FasterRCNNROIPooler",
     "InclusiveCornerRoIPool",
+    "ROIWarp",
     "VGG16BoxHead",
     "ZFBoxHead",
 ]

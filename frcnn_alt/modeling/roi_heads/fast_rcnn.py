@@ -7,12 +7,14 @@ from typing import Any, Dict, List, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
+from detectron2.layers import ShapeSpec, cat
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, fast_rcnn_inference
 from detectron2.structures import Instances
 from fvcore.nn import smooth_l1_loss
 
-from ..box_regression import NormalizedBox2BoxTransform
+from ..box_regression import NormalizedBox2BoxTransform, build_box2box_transform
+from .candidate_scores import report_candidate_scores
+from .proposal_graph import as_constants, have_graph
 
 __all__ = ["FasterRCNNOutputLayers", "keep_highest_scores_of_each_class"]
 
@@ -43,9 +45,10 @@ class FasterRCNNOutputLayers(FastRCNNOutputLayers):
 
     Args:
         input_shape: of a region's features.
-        box2box_transform: ``NormalizedBox2BoxTransform`` with K rows (1 if class-agnostic), or detectron2's own
+        box2box_transform: ``NormalizedBox2BoxTransform`` with K rows (1 if class-agnostic), or a
             ``Box2BoxTransform`` for fixed statistics.
         pre_nms_topk_per_class: at test, boxes of a class in an image that enter NMS; -1 is no limit (SPEC 5.4).
+        detach_targets: whether the box loss takes regions for constants that come with a graph (SPEC 7.2).
         kwargs: of ``FastRCNNOutputLayers``.
 
     Raises:
@@ -54,9 +57,18 @@ class FasterRCNNOutputLayers(FastRCNNOutputLayers):
     """
 
     @configurable
-    def __init__(self, input_shape: ShapeSpec, *, box2box_transform, pre_nms_topk_per_class: int = -1, **kwargs):
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        box2box_transform,
+        pre_nms_topk_per_class: int = -1,
+        detach_targets: bool = True,
+        **kwargs,
+    ):
         super().__init__(input_shape, box2box_transform=box2box_transform, **kwargs)
         self.pre_nms_topk_per_class = pre_nms_topk_per_class
+        self.detach_targets = detach_targets
         self.has_box_statistics = isinstance(box2box_transform, NormalizedBox2BoxTransform)
         if self.has_box_statistics:
             regressors = self.bbox_pred.out_features // 4
@@ -74,17 +86,40 @@ class FasterRCNNOutputLayers(FastRCNNOutputLayers):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> Dict[str, Any]:
         arguments = super().from_config(cfg, input_shape)
         statistics = cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS
-        if statistics == "per_class":
-            arguments["box2box_transform"] = NormalizedBox2BoxTransform(
-                weights=cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS,
-                num_classes=1 if arguments["cls_agnostic_bbox_reg"] else arguments["num_classes"],
-            )
-        elif statistics != "fixed":
+        if statistics not in ("per_class", "fixed"):
             raise ValueError(
                 f'MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS must be "per_class" or "fixed", got "{statistics}"'
             )
+        regressors = 1 if arguments["cls_agnostic_bbox_reg"] else arguments["num_classes"]
+        arguments["box2box_transform"] = build_box2box_transform(
+            cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS,
+            decoding=cfg.MODEL.BBOX_DECODING,
+            num_classes=regressors if statistics == "per_class" else None,
+        )
         arguments["pre_nms_topk_per_class"] = cfg.MODEL.ROI_HEADS.PRE_NMS_TOPK_PER_CLASS_TEST
+        arguments["detach_targets"] = cfg.MODEL.ROI_BOX_HEAD.DETACH_TARGETS
         return arguments
+
+    def losses(
+        self, predictions: Tuple[torch.Tensor, torch.Tensor], proposals: List[Instances]
+    ) -> Dict[str, torch.Tensor]:
+        """detectron2's losses, which refuse regions that have a graph; here such regions may come in (SPEC 7.2).
+
+        Their gradient goes by way of the predictions. The target t*(region, object) is a function of the region too;
+        it is a constant, as in MNC, unless `detach_targets` is off.
+        """
+        if not have_graph(proposals):
+            return super().losses(predictions, proposals)
+        losses = super().losses(predictions, as_constants(proposals))
+        if not self.detach_targets:
+            regions = cat([image.proposal_boxes.tensor for image in proposals])
+            # An image without objects has background regions alone, which have no target.
+            objects = cat(
+                [image.get("gt_boxes" if image.has("gt_boxes") else "proposal_boxes").tensor for image in proposals]
+            )
+            loss = self.box_reg_loss(regions, objects, predictions[1], cat([image.gt_classes for image in proposals]))
+            losses["loss_box_reg"] = loss * self.loss_weight.get("loss_box_reg", 1.0)
+        return losses
 
     def box_reg_loss(
         self,
@@ -115,14 +150,18 @@ class FasterRCNNOutputLayers(FastRCNNOutputLayers):
     def inference(
         self, predictions: Tuple[torch.Tensor, torch.Tensor], proposals: List[Instances]
     ) -> Tuple[List[Instances], List[torch.Tensor]]:
-        """Detections of each image, as detectron2's, after keeping the best of each class (MATLAB, SPEC 5.4)."""
-        if self.pre_nms_topk_per_class < 0:
-            return super().inference(predictions, proposals)
-        dropped_score = min(self.test_score_thresh, 0.0) - 1.0  # below whatever threshold comes next
-        scores = [
-            keep_highest_scores_of_each_class(scores_of_image, self.pre_nms_topk_per_class, dropped_score)
-            for scores_of_image in self.predict_probs(predictions, proposals)
-        ]
+        """Detections of each image, as detectron2's, after keeping the best of each class (MATLAB, SPEC 5.4).
+
+        The scores that enter NMS are reported to ``collect_candidate_scores``.
+        """
+        scores = self.predict_probs(predictions, proposals)
+        if self.pre_nms_topk_per_class >= 0:
+            dropped_score = min(self.test_score_thresh, 0.0) - 1.0  # below whatever threshold comes next
+            scores = [
+                keep_highest_scores_of_each_class(scores_of_image, self.pre_nms_topk_per_class, dropped_score)
+                for scores_of_image in scores
+            ]
+        report_candidate_scores(scores, self.test_score_thresh)
         return fast_rcnn_inference(
             self.predict_boxes(predictions, proposals),
             scores,

@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from ..box_regression import BoxRegressionStatistics
 from .fast_rcnn import FasterRCNNOutputLayers
 from .pooler import FasterRCNNROIPooler
+from .proposal_graph import have_graph, numbered, with_graph_of
 
 __all__ = ["FasterRCNNROIHeads"]
 
@@ -23,20 +24,24 @@ __all__ = ["FasterRCNNROIHeads"]
 class FasterRCNNROIHeads(StandardROIHeads):
     """``StandardROIHeads`` whose box branch is that of the paper (section 3.2, SPEC 5).
 
-    What is different: RoI max pooling with inclusive corners, per-class statistics of the box targets, a limit of
+    What is different: the corners that RoI max pooling is given, per-class statistics of the box targets, a limit of
     boxes per class before NMS, and images without objects (see ``_sample_proposals``). Everything else, from matching
     to masks, is detectron2's. Constructor arguments are those of ``StandardROIHeads``.
     """
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, Any]:
-        arguments = super()._init_box_head(cfg, input_shape)
+        stock_cfg = cfg.clone()  # its pooler is replaced, and could not be of our own type
+        stock_cfg.defrost()
+        stock_cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE = "ROIPool"
+        arguments = super()._init_box_head(stock_cfg, input_shape)
         arguments["box_pooler"] = FasterRCNNROIPooler(
             output_size=cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
             scales=tuple(1.0 / input_shape[name].stride for name in arguments["box_in_features"]),
             sampling_ratio=cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
             pooler_type=cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
             inclusive_corners=cfg.MODEL.ROI_BOX_HEAD.POOLER_INCLUSIVE_CORNERS,
+            round_corners=cfg.MODEL.ROI_BOX_HEAD.POOLER_ROUND_CORNERS,
         )
         arguments["box_predictor"] = FasterRCNNOutputLayers(cfg, arguments["box_head"].output_shape)
         return arguments
@@ -54,11 +59,24 @@ class FasterRCNNROIHeads(StandardROIHeads):
             return nothing, nothing
         return super()._sample_proposals(matched_idxs, matched_labels, gt_classes)
 
-    def new_box_statistics(self) -> Optional[BoxRegressionStatistics]:
-        """An empty accumulator for ``update_box_statistics``; None if the config has fixed statistics."""
+    def label_and_sample_proposals(self, proposals: List[Instances], targets: List[Instances]) -> List[Instances]:
+        """As detectron2, which samples without gradients; but boxes that came with a graph keep it (SPEC 7.2).
+
+        Matching, sampling and labels are piecewise constant and have none; neither have appended ground-truth boxes.
+        """
+        if not have_graph(proposals):
+            return super().label_and_sample_proposals(proposals, targets)
+        return with_graph_of(proposals, super().label_and_sample_proposals(*numbered(proposals, targets)))
+
+    def new_box_statistics(self, add_mirror_images: bool = True) -> Optional[BoxRegressionStatistics]:
+        """An empty accumulator for ``update_box_statistics``; None if the config has fixed statistics.
+
+        Args:
+            add_mirror_images: every region counts with its mirror image; off where flipped images are handed over too.
+        """
         if not self.box_predictor.has_box_statistics:
             return None
-        return self.box_predictor.box2box_transform.new_statistics()
+        return self.box_predictor.box2box_transform.new_statistics(add_mirror_images)
 
     @torch.no_grad()
     def update_box_statistics(

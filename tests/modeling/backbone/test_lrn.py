@@ -1,41 +1,74 @@
-from frcnn_alt.modeling.backbone import SpatialLocalResponseNorm
+from frcnn_alt.modeling.backbone import ZF, SpatialLocalResponseNorm
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles.lrn import spatial_lrn, spatial_lrn_gradient
+
+FIXTURES = [
+    (1.0, (2, 3), 0.99996250),
+    (100.0, (2, 3), 73.778795),
+    (100.0, (0, 3), 80.592745),
+    (100.0, (2, 5), 80.592745),
+    (100.0, (4, 0), 86.027513),
+]
 
 
-def lrn_cell_by_cell(x, size=3, alpha=5e-5, beta=0.75):
-    """The rule of SPEC 1.1 written out with loops."""
-    radius = size // 2
-    result = np.zeros_like(x)
-    for n, c, i, j in np.ndindex(*x.shape):
-        total = 0.0
-        for y in range(i - radius, i + radius + 1):
-            for z in range(j - radius, j + radius + 1):
-                if 0 <= y < x.shape[2] and 0 <= z < x.shape[3]:
-                    total += x[n, c, y, z] ** 2
-        result[n, c, i, j] = x[n, c, i, j] * (1 + alpha * total / size**2) ** -beta
-    return result
+@pytest.mark.parametrize("value, cell, expected", FIXTURES)
+def test_constant_map_gives_the_numbers_of_the_specification(value, cell, expected):
+    x = torch.full((1, 2, 5, 6), value, dtype=torch.float64)
+    assert SpatialLocalResponseNorm()(x)[(0, 1, *cell)].item() == pytest.approx(expected, rel=1e-8)
+    assert spatial_lrn(x.numpy())[(0, 1, *cell)] == pytest.approx(expected, rel=1e-8)
 
 
-@pytest.mark.parametrize(
-    "value, inside, edge, corner", [(1.0, 0.99996250, None, None), (100.0, 73.778795, 80.592745, 86.027513)]
+def test_it_is_not_torchs_norm_across_channels():
+    """A map of 96 equal channels: whatever window across channels, the edge cells would not stand out."""
+    x = torch.full((1, 96, 5, 5), 100.0, dtype=torch.float64)
+    ours = SpatialLocalResponseNorm()(x)
+    for size in (3, 5, 9):
+        theirs = torch.nn.LocalResponseNorm(size, alpha=5e-5, beta=0.75, k=1.0)(x)
+        assert theirs[0, 48].std() < 1e-9 < ours[0, 48].std()
+        assert (ours[0, :, 0, 0] - theirs[0, :, 0, 0]).abs().min() > 1
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)),
+    scale=st.sampled_from([0.0, 1.0, 100.0, 1e4]),
 )
-def test_constant_map_gives_the_numbers_of_the_specification(value, inside, edge, corner):
-    y = SpatialLocalResponseNorm()(torch.full((1, 2, 5, 6), value, dtype=torch.float64))
-    assert y[0, 1, 2, 3].item() == pytest.approx(inside, rel=1e-7)
-    if edge is not None:
-        assert y[0, 1, 0, 3].item() == pytest.approx(edge, rel=1e-7)
-        assert y[0, 0, 2, 5].item() == pytest.approx(edge, rel=1e-7)
-        assert y[0, 1, 4, 0].item() == pytest.approx(corner, rel=1e-7)
+def test_agrees_with_a_cell_by_cell_computation(seed, shape, scale):
+    x = np.random.RandomState(seed).randn(*shape) * scale
+    y = SpatialLocalResponseNorm()(torch.from_numpy(x))
+    np.testing.assert_allclose(y.numpy(), spatial_lrn(x), rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_agrees_with_a_cell_by_cell_computation(size):
+def test_other_windows_and_parameters(size):
     x = np.random.RandomState(0).randn(2, 3, 4, 5) * 200
     y = SpatialLocalResponseNorm(size, alpha=1e-4, beta=0.6)(torch.from_numpy(x))
-    np.testing.assert_allclose(y.numpy(), lrn_cell_by_cell(x, size, alpha=1e-4, beta=0.6), rtol=1e-12)
+    np.testing.assert_allclose(y.numpy(), spatial_lrn(x, size, alpha=1e-4, beta=0.6), rtol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 100.0, 3000.0])
+def test_gradient_is_that_of_finite_differences(scale, training):
+    random = np.random.RandomState(0)
+    x, upstream = random.randn(1, 2, 4, 3) * scale, random.randn(1, 2, 4, 3)
+    leaf = torch.from_numpy(x).requires_grad_()
+    SpatialLocalResponseNorm().train(training)(leaf).backward(torch.from_numpy(upstream))
+    expected = spatial_lrn_gradient(x, upstream)
+    np.testing.assert_allclose(leaf.grad.numpy(), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_norms_of_zf_agree_in_single_precision():
+    """The layers as the network holds them, on activations as large as the pixels."""
+    torch.manual_seed(0)
+    zf = ZF(width_multiplier=0.02)
+    x = torch.rand(2, 4, 7, 6) * 500
+    for norm in (zf.norm1, zf.norm2):
+        np.testing.assert_allclose(norm(x).numpy(), spatial_lrn(x.numpy()), rtol=1e-5)
 
 
 def test_channels_do_not_see_each_other():
@@ -47,12 +80,6 @@ def test_channels_do_not_see_each_other():
     others = [0, 1, 3]
     assert torch.equal(before[:, others], after[:, others])
     assert not torch.allclose(before[:, 2], after[:, 2])
-
-
-def test_gradient_is_that_of_the_function():
-    torch.manual_seed(0)
-    x = (torch.randn(1, 2, 4, 4, dtype=torch.float64) * 100).requires_grad_()
-    assert torch.autograd.gradcheck(SpatialLocalResponseNorm(), (x,))
 
 
 def test_large_activations_survive_half_precision():

@@ -4,6 +4,7 @@ import frcnn_alt  # noqa: F401, I001
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
 
 from frcnn_alt.modeling.proposal_generator import SoftmaxRPNHead
 
@@ -28,7 +29,19 @@ def test_parameters_of_vgg16():
         "anchor_deltas.bias": (36,),
     }
     # paper 3.1.1: (4 + 2) x 9 outputs of 512 inputs
-    assert head.objectness_logits.weight.numel() + head.anchor_deltas.weight.numel() == 27648
+    outputs = head.objectness_logits.weight.numel() + head.anchor_deltas.weight.numel()
+    assert outputs == 512 * (4 + 2) * 9 == 27648
+    assert round(head.conv.weight.numel() + outputs, -5) == 2.4e6
+
+
+def test_the_hidden_layer_has_as_many_channels_as_its_input():
+    for channels in (256, 512):  # ZF, VGG-16
+        assert SoftmaxRPNHead(in_channels=channels, num_anchors=9).conv.out_channels == channels
+
+
+def test_twelve_anchors_of_coco():
+    head = SoftmaxRPNHead(in_channels=8, num_anchors=12)
+    assert (head.objectness_logits.out_channels, head.anchor_deltas.out_channels) == (24, 48)
 
 
 def test_start_values():
@@ -40,6 +53,9 @@ def test_start_values():
         else:
             assert parameter.std().item() == pytest.approx(0.01, rel=0.05)
             assert abs(parameter.mean().item()) < 0.0005
+    # of the difference that detectron2 sees, the deviation is the square root of 2 larger
+    background, foreground = head.objectness_logits.weight.chunk(2)
+    assert (foreground - background).std().item() == pytest.approx(0.01 * 2**0.5, rel=0.05)
 
 
 def test_sigmoid_of_the_output_is_the_softmax_probability_of_the_second_block():
@@ -69,3 +85,27 @@ def test_cross_entropy_on_the_difference_is_the_softmax_loss_with_the_same_gradi
     for ours, theirs in zip(torch.autograd.grad(stock, parameters), torch.autograd.grad(softmax, parameters)):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
         assert ours.abs().max() > 0
+
+
+def test_the_difference_learns_twice_as_fast_as_one_logit():
+    """SPEC 4.1: two vectors are trained, each with the gradient that a sigmoid would give to one."""
+    torch.manual_seed(3)
+    softmax = SoftmaxRPNHead(in_channels=5, num_anchors=3)
+    sigmoid = StandardRPNHead(in_channels=5, num_anchors=3)
+
+    def difference():
+        background, foreground = softmax.objectness_logits.weight.detach().chunk(2)
+        return foreground - background
+
+    with torch.no_grad():
+        sigmoid.conv.load_state_dict(softmax.conv.state_dict())
+        sigmoid.objectness_logits.weight.copy_(difference())
+    feature, target = torch.randn(2, 5, 4, 6), torch.randint(0, 2, (2, 3, 4, 6)).float()
+    before = difference()
+    for head in (softmax, sigmoid):
+        optimizer = torch.optim.SGD(head.objectness_logits.parameters(), lr=0.1)
+        F.binary_cross_entropy_with_logits(head([feature])[0][0], target).backward()
+        optimizer.step()
+    step = sigmoid.objectness_logits.weight.detach() - before
+    assert step.abs().max() > 1e-4
+    torch.testing.assert_close(difference() - before, 2 * step, rtol=1e-3, atol=1e-7)

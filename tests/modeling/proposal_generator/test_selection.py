@@ -1,4 +1,4 @@
-"""Selection of proposals against a slow numpy version of the order of SPEC 4.5, and where it differs from stock."""
+"""Selection of proposals against a slow version of the order of SPEC 4.5, and where it differs from stock."""
 
 import frcnn_alt  # noqa: F401, I001
 import numpy as np
@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frcnn_alt.modeling.proposal_generator import select_proposals
+from oracles import proposal_selection as oracle
+from small_rpn import inclusive
 
 LIMITS = {"min_box_size": 16.0, "pre_nms_topk": 1000, "nms_thresh": 0.7, "post_nms_topk": 300}
 
@@ -27,39 +29,75 @@ def select(boxes, scores, *args, **kwargs):
     return select_levels([boxes], [scores], *args, **kwargs)
 
 
-def numpy_iou(a, b):
-    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
-    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union
-
-
-def originals_order(boxes, scores, image_size, scale, min_box_size, pre_nms_topk, nms_thresh, post_nms_topk):
-    height, width = image_size
-    boxes = np.clip(np.asarray(boxes, dtype=np.float64), 0, [width, height, width, height])
-    sides = (boxes[:, 2:] - boxes[:, :2]) / [scale[1], scale[0]]  # the difference first: exact where it is a quotient
-    large = [i for i, side in enumerate(sides) if side.min() >= min_box_size]
-    order = sorted(large, key=lambda i: -scores[i])[:pre_nms_topk]
-    kept = []
-    for i in order:
-        if all(numpy_iou(boxes[i], boxes[j]) <= nms_thresh for j in kept):
-            kept.append(i)
-    return boxes[kept[:post_nms_topk]], np.asarray(scores)[kept[:post_nms_topk]]
+def rows(proposals):
+    """The oracle's boxes and scores, in continuous corners."""
+    boxes = np.array([box for box, _ in proposals], dtype=np.float64).reshape(-1, 4) + [0, 0, 1, 1]
+    return boxes, np.array([score for _, score in proposals])
 
 
 @given(
     seed=st.integers(0, 10**6),
     scale=st.sampled_from([(1.0, 1.0), (2.0, 2.0), (0.5, 0.5), (1.5, 0.75)]),
-    pre_nms_topk=st.sampled_from([1, 7, 1000]),
-    post_nms_topk=st.sampled_from([1, 4, 300]),
+    before_nms=st.sampled_from([1, 7, 1000]),
+    threshold=st.sampled_from([0.3125, 0.5, 0.7]),
+    after_nms=st.sampled_from([1, 4, 300]),
+    different_scores=st.sampled_from([1, 5, 40]),
 )
-def test_any_boxes_follow_the_originals_order(seed, scale, pre_nms_topk, post_nms_topk):
+def test_any_boxes_follow_the_originals_order(seed, scale, before_nms, threshold, after_nms, different_scores):
     random = np.random.default_rng(seed)
     corners, sides = random.integers(-20, 110, (40, 2)), random.integers(1, 70, (40, 2))
-    boxes, scores = np.concatenate([corners, corners + sides], axis=1), random.permutation(40) / 8 - 2
-    limits = {"min_box_size": 16.0, "pre_nms_topk": pre_nms_topk, "nms_thresh": 0.5, "post_nms_topk": post_nms_topk}
-    expected_boxes, expected_scores = originals_order(boxes, scores, (90, 100), scale, **limits)
+    boxes = np.concatenate([corners, corners + sides], axis=1)
+    boxes[30:] = boxes[:10]  # some twice
+    scores = random.permutation(40) % different_scores / 8 - 2
+    limits = {"pre_nms_topk": before_nms, "nms_thresh": threshold, "post_nms_topk": after_nms}
     kept_boxes, kept_scores = select(boxes, scores, (90, 100), scale, **limits)
+    expected_boxes, expected_scores = rows(
+        oracle.select_proposals(
+            inclusive(boxes).tolist(),
+            scores,
+            90,
+            100,
+            scale,
+            before_nms=before_nms,
+            threshold=threshold,
+            after_nms=after_nms,
+        )
+    )
+    np.testing.assert_array_equal(kept_boxes, expected_boxes)
+    np.testing.assert_array_equal(kept_scores, expected_scores)
+
+
+CORNERS = {
+    "at x = 0": [[0, 0, 30, 40], [-30, 0, 30, 40], [-30, 0, 10, 40]],
+    "flush right and bottom": [[70, 60, 100, 90], [70, 60, 130, 140], [90, 60, 130, 140]],
+    "beyond the image": [[-40, -40, -5, -5], [120, 100, 170, 160], [0, 100, 50, 130]],
+    "the whole image and more": [[-10, -10, 110, 100], [0, 0, 100, 90]],
+    "one pixel": [[40, 40, 41, 41], [99, 89, 100, 90]],
+    "16 pixels": [[40, 40, 56, 56], [0, 0, 16, 15], [84, 74, 100, 90]],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+def test_corners_follow_the_originals_order(corner):
+    boxes = CORNERS[corner]
+    scores = [0.5 - 0.125 * i for i in range(len(boxes))]
+    expected_boxes, expected_scores = rows(oracle.select_proposals(inclusive(boxes).tolist(), scores, 90, 100))
+    kept_boxes, kept_scores = select(boxes, scores, (90, 100))
+    np.testing.assert_array_equal(kept_boxes, expected_boxes)
+    np.testing.assert_array_equal(kept_scores, expected_scores)
+    assert (len(kept_boxes) == 0) == (corner in ("beyond the image", "one pixel", "none"))
+
+
+def test_more_boxes_than_the_limits_with_many_equal_scores():
+    random = np.random.default_rng(0)
+    corners, sides = random.integers(0, 900, (1500, 2)), random.integers(10, 90, (1500, 2))
+    boxes, scores = np.concatenate([corners, corners + sides], axis=1), random.integers(0, 40, 1500) / 8
+    limits = {"pre_nms_topk": 1200, "post_nms_topk": 300}
+    kept_boxes, kept_scores = select(boxes, scores, (600, 1000), **limits)
+    expected_boxes, expected_scores = rows(
+        oracle.select_proposals(inclusive(boxes).tolist(), scores, 600, 1000, before_nms=1200)
+    )
     np.testing.assert_array_equal(kept_boxes, expected_boxes)
     np.testing.assert_array_equal(kept_scores, expected_scores)
 
@@ -122,6 +160,8 @@ def test_one_image_without_survivors_does_not_disturb_the_next():
 def test_suppression_is_strict_and_stays_within_a_level():
     first, second = [0.0, 0, 40, 40], [0.0, 0, 40, 20]  # IoU 0.5 exactly
     assert len(select([first, second], [1.0, 2.0], nms_thresh=0.5)[0]) == 2
+    assert len(select([first, [0, 0, 40, 28]], [1.0, 2.0], nms_thresh=0.7)[0]) == 2
+    assert len(select([first, [0, 0, 40, 28.01]], [1.0, 2.0], nms_thresh=0.7)[0]) == 1
     assert len(select([first, second], [1.0, 2.0], nms_thresh=0.49)[0]) == 1
     boxes, scores = select_levels([[first], [second]], [[1.0], [2.0]], nms_thresh=0.49)
     np.testing.assert_array_equal(boxes, [second, first])

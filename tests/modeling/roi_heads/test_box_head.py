@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_box_head
+from oracles.dropout import dropout_at_test, dropout_in_training
 from torch import nn
 
 HEADS = [(ZFBoxHead, NonInvertedDropout), (VGG16BoxHead, nn.Dropout)]
@@ -28,17 +29,29 @@ def test_full_width_is_that_of_the_original(head_class, shape, inputs):
     assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("head_class, scale", [(ZFBoxHead, 0.5), (VGG16BoxHead, 1.0)])
-def test_evaluation_is_caffes_forward_pass(head_class, scale):
-    """Flattened channel, row, column; ReLU; and for ZF half of each activation (SPEC 1.1)."""
+@pytest.mark.parametrize("head_class, inverted", [(ZFBoxHead, False), (VGG16BoxHead, True)])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("p", [0.5, 0.25])
+def test_it_is_caffes_forward_pass(head_class, inverted, training, p):
+    """Flattened channel, row, column; ReLU; and both dropouts as the network has them (SPEC 1.1, 1.2)."""
     torch.manual_seed(0)
-    head = head_class(ShapeSpec(channels=3, height=2, width=4), fc_dim=8).eval()
+    head = head_class(ShapeSpec(channels=3, height=2, width=4), fc_dim=8, dropout=p).train(training)
+    for layer in (head.fc6, head.fc7):
+        nn.init.ones_(layer.bias)  # so that few outputs are 0 before dropout
+    kept = {}
+    for name in ("drop6", "drop7"):
+        getattr(head, name).register_forward_hook(lambda _, __, y, name=name: kept.update({name: y.numpy() != 0}))
     regions = torch.randn(5, 3, 2, 4)
-    weights = {name: value.numpy() for name, value in head.state_dict().items()}
-    x = np.array([[r[c, i, j] for c in range(3) for i in range(2) for j in range(4)] for r in regions.numpy()])
-    for layer in ("fc6", "fc7"):
-        x = np.maximum(x @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"], 0) * scale
-    np.testing.assert_allclose(head(regions).detach().numpy(), x, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        actual = head(regions).numpy()
+    weights = {name: value.double().numpy() for name, value in head.state_dict().items()}
+    x = np.array([[r[c, i, j] for c in range(3) for i in range(2) for j in range(4)] for r in regions.double().numpy()])
+    for layer, dropout in (("fc6", "drop6"), ("fc7", "drop7")):
+        x = np.maximum(x @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"], 0)
+        dropped = (x > 1e-3) & ~kept[dropout]
+        assert dropped.any() == training
+        x = dropout_in_training(x, kept[dropout], p, inverted) if training else dropout_at_test(x, p, inverted)
+    np.testing.assert_allclose(actual, x, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("head_class, dropout_class", HEADS)
@@ -51,10 +64,11 @@ def test_dropout_follows_both_layers_in_training(head_class, dropout_class):
     outputs = {}
     head.drop6.register_forward_hook(lambda _, __, y: outputs.update(drop6=y))
     outputs["drop7"] = head(torch.randn(50, 4, 2, 2))
-    kept_value = 1.0 if dropout_class is NonInvertedDropout else 1 / 0.75
     for values in outputs.values():
-        assert sorted(set(values.flatten().tolist())) == pytest.approx([0.0, kept_value])
-        assert (values > 0).float().mean().item() == pytest.approx(0.75, abs=0.02)
+        values = values.detach().numpy()
+        expected = dropout_in_training(np.ones(values.shape), values > 0, 0.25, dropout_class is nn.Dropout)
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+        assert (values > 0).mean() == pytest.approx(0.75, abs=0.02)
 
 
 @pytest.mark.parametrize("head_class, dropout_class", HEADS)

@@ -1,5 +1,3 @@
-import math
-
 from frcnn_alt.modeling.roi_heads import FasterRCNNROIPooler
 
 import numpy as np
@@ -7,38 +5,29 @@ import pytest
 import torch
 from detectron2.modeling.poolers import assign_boxes_to_levels
 from detectron2.structures import Boxes
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles.roi_max_pooling import bins_of, cells_of, roi_max_pool, round_half_away
+
+# Names of the corners that the pooler can be told to pool between: MATLAB's, py-faster-rcnn's, detectron2's.
+CORNERS = {
+    "rounded": {"inclusive_corners": True, "round_corners": True},
+    "inclusive": {"inclusive_corners": True, "round_corners": False},
+    "continuous": {"inclusive_corners": False, "round_corners": False},
+}
 
 
-def round_half_away(value):
-    return int(math.floor(abs(value) + 0.5) * (1 if value >= 0 else -1))
-
-
-def bin_edges(cells, bins):
-    return [(b * cells // bins, -((-(b + 1) * cells) // bins)) for b in range(bins)]
-
-
-def pool_cell_by_cell(feature, box, bins, stride, inclusive):
-    """SPEC 5.1 with loops: feature (C, Hi, Wi), one box with continuous corners -> (C, bins, bins)."""
-    x1, y1, x2, y2 = (np.float32(v) for v in box)
-    if inclusive:
-        x2, y2 = x2 - np.float32(1), y2 - np.float32(1)
-    first = [round_half_away(v / stride) for v in (y1, x1)]
-    last = [round_half_away(v / stride) for v in (y2, x2)]
-    cells = [max(b - a + 1, 1) for a, b in zip(first, last)]
-    channels, height, width = feature.shape
-    result = np.zeros((channels, bins, bins), feature.dtype)
-    for i, (top, bottom) in enumerate(bin_edges(cells[0], bins)):
-        for j, (left, right) in enumerate(bin_edges(cells[1], bins)):
-            rows = [r for r in range(first[0] + top, first[0] + bottom) if 0 <= r < height]
-            columns = [c for c in range(first[1] + left, first[1] + right) if 0 <= c < width]
-            if rows and columns:
-                result[:, i, j] = feature[:, rows][:, :, columns].max(axis=(1, 2))
-    return result
-
-
-def pool(feature, boxes, bins, inclusive, stride=16):
-    pooler = FasterRCNNROIPooler(bins, [1 / stride], inclusive_corners=inclusive)
+def pool(feature, boxes, bins, corners, stride=16):
+    pooler = FasterRCNNROIPooler(bins, [1 / stride], **CORNERS[corners])
     return pooler([torch.from_numpy(feature[None])], [Boxes(torch.tensor(boxes, dtype=torch.float32))])
+
+
+def assert_pooled_by_the_rule(feature, boxes, bins, corners, stride=16):
+    pooled = pool(feature, boxes, bins, corners, stride).numpy()
+    assert pooled.shape == (len(boxes), len(feature), bins, bins)
+    for box, values in zip(np.asarray(boxes, np.float32), pooled):
+        expected, _ = roi_max_pool(feature, box, bins, stride, **CORNERS[corners])
+        np.testing.assert_array_equal(values, expected, str(box))
 
 
 @pytest.mark.parametrize(
@@ -52,58 +41,112 @@ def pool(feature, boxes, bins, inclusive, stride=16):
     ],
 )
 def test_bins_are_those_of_the_specification(cells, bins, expected):
+    assert bins_of(cells, bins) == expected
+    assert bins_that_are_pooled(cells, bins) == expected
+
+
+def bins_that_are_pooled(cells, bins):
     """The highest cell of a bin is its last in a map that grows, its first in one that falls."""
-    assert bin_edges(cells, bins) == expected
-    growing = np.tile(np.arange(cells, dtype=np.float32), (1, cells, 1)) + 1
-    box = [[0, 0, 16 * (cells - 1) + 1, 16 * (cells - 1) + 1]]
-    last = pool(growing, box, bins, inclusive=True)[0, 0, 0]
-    first = pool(cells + 1 - growing, box, bins, inclusive=True)[0, 0, 0]
-    assert [(int(cells - f), int(a)) for f, a in zip(first, last)] == expected
+    growing = np.tile(np.arange(70, dtype=np.float32), (1, 2, 1)) + 1
+    box = [[0, 0, 16 * (cells - 1) + 1, 17]]
+    last = pool(growing, box, bins, "inclusive")[0, 0, 0]
+    first = 71 - pool(71 - growing, box, bins, "inclusive")[0, 0, 0]
+    return [(int(f) - 1, int(a)) for f, a in zip(first, last)]
 
 
-@pytest.mark.parametrize("inclusive", [True, False])
 @pytest.mark.parametrize("bins", [6, 7])
-def test_agrees_with_a_cell_by_cell_computation(bins, inclusive):
+def test_bins_for_every_number_of_cells_of_an_image_of_1000_pixels(bins):
+    """All but one are the rule's: Caffe reaches a cell further in the last of 7 bins over 57 cells, and so do we."""
+    for cells in range(1, 65):
+        pooled = bins_that_are_pooled(cells, bins)
+        assert pooled == bins_of(cells, bins, single_precision=True)
+        if (cells, bins) == (57, 7):
+            assert bins_of(57, 7)[-1] == (48, 57)
+            assert pooled[-1] == (48, 58)
+            pooled[-1] = (48, 57)
+        assert pooled == bins_of(cells, bins)
+
+
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("bins", [6, 7])
+@given(
+    seed=st.integers(0, 10**6),
+    quarters=st.lists(st.tuples(*[st.integers(-200, 1000)] * 2, *[st.integers(0, 900)] * 2), min_size=1, max_size=3),
+)
+def test_random_boxes(bins, corners, seed, quarters):
+    """Corners in quarters of a pixel, so that halves occur; boxes of less than a pixel, and beyond the map."""
+    feature = np.random.RandomState(seed).randint(-9, 9, (2, 12, 13)).astype(np.float32)
+    boxes = [[x / 4, y / 4, (x + w) / 4, (y + h) / 4] for x, y, w, h in quarters]
+    assert_pooled_by_the_rule(feature, boxes, bins, corners)
+
+
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize("bins", [6, 7])
+def test_many_boxes(bins, corners):
     random = np.random.RandomState(bins)
     feature = random.randn(3, 12, 15).astype(np.float32)
-    corners = random.randint(0, 200, (60, 2))
-    boxes = np.concatenate([corners, corners + random.randint(1, 150, (60, 2))], axis=1).astype(np.float64)
+    starts = random.randint(0, 200, (60, 2))
+    boxes = np.concatenate([starts, starts + random.randint(1, 150, (60, 2))], axis=1).astype(np.float64)
     boxes[30:] += random.rand(30, 4)  # fractional, some narrower than a pixel, some beyond the map
     boxes[::7, 2:] = boxes[::7, :2] + 0.4
     boxes[::11] += 150
-    actual = pool(feature, boxes, bins, inclusive).numpy()
-    assert actual.shape == (60, 3, bins, bins)
-    for box, pooled in zip(boxes, actual):
-        np.testing.assert_array_equal(pooled, pool_cell_by_cell(feature, box, bins, 16, inclusive), str(box))
-    assert (actual[boxes[:, 0] > 16 * 16] == 0).all()
+    assert_pooled_by_the_rule(feature, boxes, bins, corners)
+    beyond = boxes[:, 0] > 16 * 16
+    assert beyond.any()
+    assert (pool(feature, boxes, bins, corners)[torch.from_numpy(beyond)] == 0).all()
+
+
+@pytest.mark.parametrize("corners", CORNERS)
+@pytest.mark.parametrize(
+    "box",
+    [
+        [0, 0, 1, 1],  # one pixel in the corner
+        [0, 0, 240, 192],  # the whole map, flush with all edges
+        [239, 191, 240, 192],  # one pixel at the right bottom
+        [0, 50, 300, 60],  # beyond the right edge
+        [-40, -40, -20, -20],  # outside: every bin is empty
+        [-40, -40, 100, 100],
+        [300, 300, 400, 400],
+        [7.5, 7.5, 9, 9],
+        [8.4, 8.6, 24.5, 24.4],
+    ],
+)
+def test_corner_cases(corners, box):
+    feature = np.random.RandomState(0).randn(2, 12, 15).astype(np.float32) - 5  # an empty bin's 0 is above all
+    for bins in (6, 7):
+        assert_pooled_by_the_rule(feature, [box], bins, corners)
 
 
 @pytest.mark.parametrize("x2, cell", [(8, 1), (24, 2), (104, 7)])
 def test_halves_round_up(x2, cell):
     feature = np.tile(np.arange(12, dtype=np.float32), (1, 12, 1))
-    assert pool(feature, [[0, 0, x2, 16]], 1, inclusive=False).item() == cell
+    assert pool(feature, [[0, 0, x2, 16]], 1, "continuous").item() == cell
+    assert pool(feature, [[0, 0, x2 + 1, 17]], 1, "inclusive").item() == cell
+    assert cells_of([0, 0, x2, 16], 16, inclusive_corners=False)[2] == cell + 1
+
+
+@pytest.mark.parametrize("x2, whole, cells", [(8.4, 7, (1, 1)), (8.5, 8, (1, 2)), (8.9, 8, (1, 2)), (9.0, 8, (2, 2))])
+def test_rounded_corners_reach_half_a_pixel_further(x2, whole, cells):
+    """The last pixel x2 - 1 of a box is `whole` when rounded: between 7.5 and 8 that is another cell (SPEC 5.1)."""
+    assert round_half_away(x2 - 1) == whole
+    feature = np.tile(np.arange(12, dtype=np.float32), (1, 12, 1))
+    box = [0, 0, x2, 17]
+    for corners, expected in zip(("inclusive", "rounded"), cells):
+        assert cells_of(np.float32(box), 16, **CORNERS[corners])[2] == expected
+        assert pool(feature, [box], 1, corners).item() == expected - 1
 
 
 def test_every_sixteenth_box_reaches_a_cell_less_with_inclusive_corners():
     """SPEC 5.1: the box of pixels up to 103 ends in cell 6; its continuous corner 104 would end in cell 7."""
     feature = np.tile(np.arange(40, dtype=np.float32), (1, 40, 1))
     boxes = [[0, 0, x2, x2] for x2 in range(32, 480)]
-    inclusive = pool(feature, boxes, 1, inclusive=True).flatten()
-    stock = pool(feature, boxes, 1, inclusive=False).flatten()
+    inclusive = pool(feature, boxes, 1, "inclusive").flatten()
+    stock = pool(feature, boxes, 1, "continuous").flatten()
+    assert torch.equal(pool(feature, boxes, 1, "rounded").flatten(), inclusive)  # these are whole pixels already
     assert inclusive[104 - 32] == 6
     assert stock[104 - 32] == 7
     assert (stock - inclusive).sum() == len(boxes) / 16
     assert set((stock - inclusive).tolist()) == {0.0, 1.0}
-
-
-def test_gradient_goes_to_the_highest_cell():
-    torch.manual_seed(0)
-    feature = torch.randn(1, 2, 6, 6, requires_grad=True)
-    pooler = FasterRCNNROIPooler(1, [1 / 16])
-    pooler([feature], [Boxes(torch.tensor([[16.0, 16.0, 65.0, 65.0]]))]).sum().backward()
-    inside = torch.full_like(feature, -math.inf)
-    inside[:, :, 1:5, 1:5] = feature.detach()[:, :, 1:5, 1:5]
-    assert torch.equal(feature.grad, (inside == inside.amax(dim=(2, 3), keepdim=True)).float())
 
 
 def test_boxes_of_an_image_are_pooled_from_its_own_map():
@@ -145,7 +188,7 @@ def test_levels_are_chosen_by_the_true_size():
     levels = assign_boxes_to_levels([Boxes(torch.from_numpy(boxes))], 3, 4, 112, 4).tolist()
     assert levels == [1, 0, 0, 1]
     for box, level, values in zip(boxes, levels, pooled):
-        np.testing.assert_array_equal(values, pool_cell_by_cell(maps[level], box, 3, 8 * 2**level, inclusive=True))
+        np.testing.assert_array_equal(values, roi_max_pool(maps[level], box, 3, 8 * 2**level)[0])
 
 
 def test_other_poolings_have_continuous_corners():

@@ -1,0 +1,94 @@
+"""The proposal sets that an RPN step leaves behind: where they lie, how they are written and verified.
+
+A Fast R-CNN step trains on the sets over the training images and, with SCHEDULE.PROPOSALS.FLIPPED_IMAGES "recomputed",
+on second ones over the same images flipped. The sets over the test images are there to measure recall; a test image is
+never flipped.
+"""
+
+import logging
+import os
+from typing import Any, Dict, Iterator, Sequence, Tuple
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from ..data import load_dataset_dicts
+from ..evaluation import proposal_recall
+from ..proposals import ProposalSet, compute_proposals
+from .defaults import ConfigError
+from .manifest import Manifest
+
+__all__ = ["proposal_hashes", "proposal_path", "verify_proposals", "write_proposals"]
+
+logger = logging.getLogger(__name__)
+
+
+def proposal_path(output_dir: str, dataset_name: str, *, flipped: bool = False) -> str:
+    """The folder of the proposal set over a data set, or over its flipped images, below a step's folder."""
+    # With a dot: a split of somebody's VOC-layout folder may well be called "trainval_flipped".
+    return os.path.join(output_dir, "proposals", f"{dataset_name}.flipped" if flipped else dataset_name)
+
+
+def write_proposals(
+    cfg: CfgNode, model: nn.Module, *, recompute_flipped: bool
+) -> Tuple[Dict[str, Dict[str, Any]], Dict[str, Any]]:
+    """Write the proposals of a trained network over DATASETS.TRAIN and DATASETS.TEST below cfg.OUTPUT_DIR.
+
+    Args:
+        cfg: the RPN step's config.
+        model: a proposal network.
+        recompute_flipped: write a second set for each of DATASETS.TRAIN, over its flipped images.
+
+    Returns:
+        The outputs "proposals" and, if asked for, "flipped_proposals" of the step's manifest entry (data set name ->
+        path, sha256, images); and the recall over each test set.
+    """
+    written: Dict[str, Dict[str, Any]] = {}
+    recall: Dict[str, Any] = {}
+
+    def write(output: str, name: str, flipped: bool) -> ProposalSet:
+        path = proposal_path(cfg.OUTPUT_DIR, name, flipped=flipped)
+        proposals = compute_proposals(cfg, model, name, path, load_dataset_dicts(name), flipped=flipped)
+        about = {"path": path, "sha256": proposals.sha256, "images": len(proposals)}
+        written.setdefault(output, {})[name] = about
+        return proposals
+
+    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        proposals = write("proposals", name, flipped=False)
+        if name in cfg.DATASETS.TEST:
+            recall[name] = proposal_recall(proposals, load_dataset_dicts(name))
+            shown = {key: round(recall[name][key], 1) for key in ("recall50@300", "recall70@300", "AR@300")}
+            logger.info("Proposals of %s: %s", name, shown)
+    if recompute_flipped:
+        for name in cfg.DATASETS.TRAIN:
+            write("flipped_proposals", name, flipped=True)
+    return written, recall
+
+
+def _sets(names: Sequence[str], recompute_flipped: bool) -> Iterator[Tuple[str, bool]]:
+    for flipped in (False, True) if recompute_flipped else (False,):
+        for name in names:
+            yield name, flipped
+
+
+def proposal_hashes(manifest: Manifest, step: str, names: Sequence[str], *, recompute_flipped: bool) -> Dict[str, str]:
+    """The sha256 of each proposal set over the data sets `names` that the finished RPN step called `step` wrote."""
+    return {
+        f"{name}, flipped" if flipped else name: manifest.output_hash(step, name, flipped=flipped)
+        for name, flipped in _sets(names, recompute_flipped)
+    }
+
+
+def verify_proposals(
+    manifest: Manifest, step: str, output_dir: str, names: Sequence[str], *, recompute_flipped: bool
+) -> None:
+    """Compare the sets in `output_dir`, the folder of the RPN step called `step`, with what the manifest says of them.
+
+    Raises:
+        ConfigError: a set is another one than the step wrote.
+        ProposalSetError: a set is not there, or damaged.
+    """
+    for name, flipped in _sets(names, recompute_flipped):
+        path = proposal_path(output_dir, name, flipped=flipped)
+        if ProposalSet(path).sha256 != manifest.output_hash(step, name, flipped=flipped):
+            raise ConfigError(f"{path} is not the proposal set that {step} wrote: restore it, or --overwrite.")

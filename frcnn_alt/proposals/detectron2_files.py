@@ -1,0 +1,84 @@
+"""Proposals in detectron2's own ``.pkl`` form, and in Detectron's, read without running what a pickle could run.
+
+Shape letters: N images in the file, R boxes of one image, B = 4.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any, List, Tuple
+
+import numpy as np
+from detectron2.structures import BoxMode
+
+from ..checkpointing.read import _ArrayUnpickler
+from .matlab_files import Boxes, ImageReader
+from .proposal_set import ProposalSetError
+
+__all__ = ["read_detectron2"]
+
+_KEYS = ("ids", "boxes", "objectness_logits")
+_DETECTRON_KEYS = {"indexes": "ids", "scores": "objectness_logits"}
+
+
+class _ProposalUnpickler(_ArrayUnpickler):
+    """Arrays and plain containers, the enumeration of "bbox_mode", and what old protocols write for an empty array."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("detectron2.structures.boxes", "BoxMode"):
+            return BoxMode
+        if (module, name) == ("__builtin__", "bytes"):
+            return bytes
+        return super().find_class(module, name)
+
+
+def _box_mode(value: Any, path: Path) -> BoxMode:
+    try:
+        mode = BoxMode(value)
+    except ValueError:
+        raise ProposalSetError(f"{path}: {value!r} is not a value of BoxMode") from None
+    if mode not in (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS):
+        raise ProposalSetError(f"{path}: bbox_mode is {mode.name}; XYXY_ABS and XYWH_ABS are read")
+    return mode
+
+
+def read_detectron2(path: Path) -> Tuple[List[str], ImageReader]:
+    """A pickled dict that DATASETS.PROPOSAL_FILES_TRAIN could name.
+
+    "ids" (N; compared as str), "boxes" (N arrays R x 4, pixels of the original images), "objectness_logits" (N arrays
+    R), and "bbox_mode", by default XYXY_ABS. Detectron says "indexes" and "scores". Source: detectron2's
+    ``load_proposals_into_dataset``; SPEC 9.
+
+    Returns:
+        the images' ids, and a reader of the boxes (R x 4 float64, XYXY) and scores (R) of the image of a number.
+
+    Raises:
+        ProposalSetError: it is not such a file, or one that would run code.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = _ProposalUnpickler(file, encoding="latin1").load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        reason = error if isinstance(error, (pickle.UnpicklingError, OSError)) else f"it is damaged ({error!r})"
+        raise ProposalSetError(f"{path} cannot be read as a proposal file: {reason}") from None
+    if not isinstance(data, dict):
+        raise ProposalSetError(f"{path} is not a proposal file: it holds a {type(data).__name__}, not a dict")
+    data = {_DETECTRON_KEYS.get(key, key): value for key, value in data.items()}
+    lacking = [key for key in _KEYS if key not in data]
+    if lacking:
+        raise ProposalSetError(f"{path} is not a proposal file: it has no {', '.join(lacking)}")
+    counts = {key: len(data[key]) for key in _KEYS}
+    if len(set(counts.values())) > 1:
+        raise ProposalSetError(f"{path}: its lists differ in length: {counts}")
+    mode = _box_mode(data.get("bbox_mode", BoxMode.XYXY_ABS), path)
+    names = [str(image_id) for image_id in data["ids"]]
+
+    def read(number: int) -> Boxes:
+        boxes, scores = (np.asarray(data[key][number], dtype=np.float64) for key in _KEYS[1:])
+        boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != (len(boxes),):
+            raise ProposalSetError(
+                f"{path}: image {names[number]} needs R x 4 boxes and R scores, got {boxes.shape} and {scores.shape}"
+            )
+        return BoxMode.convert(boxes, mode, BoxMode.XYXY_ABS), scores
+
+    return names, read

@@ -1,0 +1,56 @@
+"""Recall of proposals, written from py-faster-rcnn's rule and from the plain one (SPEC 8.9).
+
+One-to-one, in each image: of the objects that are left, the one covered best by the boxes that are left is served with
+that box, then object and box are taken out; until objects or boxes are used up. Of equals the first object, and its
+first box. Plain maximum: every object gets its best box, whoever else got that box.
+
+An object is covered at a threshold if its IoU is at least the threshold; recall is the covered objects of all images
+over all objects; AR is the mean recall over the thresholds 0.5, 0.55 ... 0.95. Boxes are continuous: the width is
+x2 - x1.
+"""
+
+PERCENTS = [50, 55, 60, 65, 70, 75, 80, 85, 90, 95]
+
+
+def iou(box, other):
+    """IoU of two continuous boxes (x1, y1, x2, y2); 0 where both are without area."""
+    width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+    height = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+    area, other_area = ((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
+    return width * height / (area + other_area - width * height) if width * height > 0 else 0.0
+
+
+def one_to_one_overlaps(boxes, objects):
+    """IoU that each object of an image is served with, in the order of the objects; 0 for those that get no box."""
+    served = [0.0] * len(objects)
+    objects_left, boxes_left = list(range(len(objects))), list(range(len(boxes)))
+    while objects_left and boxes_left:
+        best = (-1.0, None, None)
+        for number in objects_left:
+            for box in boxes_left:
+                overlap = iou(boxes[box], objects[number])
+                if overlap > best[0]:
+                    best = (overlap, number, box)
+        overlap, number, box = best
+        served[number] = overlap
+        objects_left.remove(number)
+        boxes_left.remove(box)
+    return served
+
+
+def maximum_overlaps(boxes, objects):
+    """The highest IoU of each object of an image; 0 without boxes."""
+    return [max((iou(box, one) for box in boxes), default=0.0) for one in objects]
+
+
+def recalls(images, limit, overlaps=one_to_one_overlaps):
+    """Recall in percent by threshold in percent, and "AR", over images of (boxes, scores, objects to be covered).
+
+    Only the `limit` boxes of an image with the highest scores count, equal scores in the order given.
+    """
+    covered = []
+    for boxes, scores, objects in images:
+        order = sorted(range(len(boxes)), key=lambda row: -scores[row])[:limit]
+        covered += overlaps([boxes[row] for row in order], objects)
+    found = {percent: 100.0 * sum(o >= percent / 100 for o in covered) / len(covered) for percent in PERCENTS}
+    return {**found, "AR": sum(found.values()) / len(PERCENTS)}
