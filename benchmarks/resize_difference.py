@@ -1,4 +1,4 @@
-"""How far detectron2's input is from the original programs', in grey levels (SPEC 2 "interpolation" and "order").
+"""How far detectron2's input is from the original programs', in grey levels (docs/FIDELITY.md, 2).
 
 Original: the mean subtracted, then OpenCV's bilinear resizing of the float image, without antialiasing. detectron2:
 Pillow's bilinear resizing of the 8-bit image, which antialiases when it shrinks, then the mean.

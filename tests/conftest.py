@@ -1,8 +1,9 @@
 """Fixtures that all rooms share: small VOC-layout folders, real photographs where they lie, catalogs of one's own."""
 
+import logging
 import os
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 import frcnn_alt  # noqa: F401
 
@@ -13,6 +14,7 @@ from hypothesis import settings
 # isort: split
 # detectron2 only after frcnn_alt, which mends it for today's packages
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.logger import setup_logger
 from voc_files import voc_annotation, write_image
 
 torch.set_num_threads(1)  # the tests' tensors are tiny: threads only wait for each other
@@ -68,6 +70,27 @@ def own_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
     """detectron2's global catalogs as they are now for this test alone: what it registers is forgotten after it."""
     for catalog in (DatasetCatalog, MetadataCatalog):
         monkeypatch.setattr(catalog, "data", dict(catalog.data))
+
+
+def _forget_setup_logger() -> None:
+    """Take back all that setup_logger did, in whatever test or fixture of a wider scope."""
+    for name in ("detectron2", "fvcore", "frcnn_alt"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
+    setup_logger.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def own_loggers() -> Iterator[None]:
+    """No test starts with, or leaves behind, the loggers that a run sets up with detectron2's setup_logger.
+
+    They log everything, past caplog, to the output that pytest had given to one test.
+    """
+    _forget_setup_logger()
+    yield
+    _forget_setup_logger()
 
 
 @pytest.fixture(scope="session")

@@ -8,24 +8,13 @@ import frcnn_alt
 from frcnn_alt import config
 
 import pytest
-from detectron2.config import CfgNode
+from config_keys import leaf_keys
 from detectron2.config import get_cfg as get_detectron2_cfg
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 YAML_FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
 # A preset is laid over other configs and has no base of its own (tests/test_presets.py).
 LEAVES = [name for name in YAML_FILES if not Path(name).name.startswith("Base-") and "presets" not in Path(name).parts]
-
-
-def leaf_keys(node, prefix=""):
-    """{dotted key: value} of a config."""
-    found = {}
-    for name, value in node.items():
-        if isinstance(value, CfgNode):
-            found.update(leaf_keys(value, f"{prefix}{name}."))
-        else:
-            found[prefix + name] = value
-    return found
 
 
 def test_every_key_of_detectron2_keeps_its_value():

@@ -1,14 +1,9 @@
 """benchmarks/mutations.yaml keeps up with the package: every piece of text to replace is there exactly once."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from scripts import REPOSITORY, load_script
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-specification = importlib.util.spec_from_file_location("mutations", REPOSITORY / "benchmarks" / "mutations.py")
-mutations = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(mutations)
+mutations = load_script("benchmarks/mutations.py")
 
 
 @pytest.mark.parametrize("mutation", mutations.read_mutations(), ids=lambda mutation: mutation["rule"])

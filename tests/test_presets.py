@@ -8,22 +8,13 @@ from frcnn_alt.engine import ConfigError, check_config, setup_cfg
 
 import pytest
 import yaml
+from config_keys import leaf_keys
 from detectron2.config import CfgNode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "configs"
 PRESETS = ("paper", "pyfrcnn", "modern")
 FOUR_STEP = ("zf_4step.yaml", "vgg16_4step.yaml")
-
-
-def leaf_keys(node, prefix=""):
-    found = {}
-    for name, value in node.items():
-        if isinstance(value, dict):
-            found.update(leaf_keys(value, f"{prefix}{name}."))
-        else:
-            found[prefix + name] = value
-    return found
 
 
 def keys_of(preset):

@@ -1,4 +1,4 @@
-"""The leaves' numbers, which are those of SPEC 6.1 (schedules by training set), 6.5 and 3.3 (COCO), 7.1 (joint)."""
+"""The leaves' numbers, which are those of SPEC 6.1 (schedules by training set), 6.5 and 3.3 (COCO), 7 (joint)."""
 
 from pathlib import Path
 
@@ -29,8 +29,10 @@ DATA_SETS = {
     "vgg16_4step_coco": (("coco_2014_train",), ("coco_2014_val",)),
     "zf_joint": (("voc_2007_trainval",), ("voc_2007_test",)),
     "vgg16_joint": (("voc_2007_trainval",), ("voc_2007_test",)),
+    "zf_joint_nonapproximate": (("voc_2007_trainval",), ("voc_2007_test",)),
+    "vgg16_joint_nonapproximate": (("voc_2007_trainval",), ("voc_2007_test",)),
 }
-JOINT = ["zf_joint", "vgg16_joint"]
+JOINT = ["zf_joint", "vgg16_joint", "zf_joint_nonapproximate", "vgg16_joint_nonapproximate"]
 
 
 def load(name):
@@ -111,5 +113,22 @@ def test_joint_training_has_the_values_of_py_faster_rcnn(name):
     assert sigmas == pytest.approx([3, 1])
     assert rpn.LOSS_WEIGHT == rpn.BBOX_REG_LOSS_WEIGHT == box_head.BBOX_REG_LOSS_WEIGHT == 1.0
     assert rpn.BBOX_REG_NORMALIZER == "samples" and rpn.PROPOSALS_IN_TRAINING and not cfg.MODEL.FREEZE_COMPONENTS
-    frozen_blocks = {"zf_joint": 0, "vgg16_joint": 2}[name]
+    frozen_blocks = {"zf": 0, "vgg16": 2}[name.split("_")[0]]
     assert frozen_blocks == cfg.MODEL.BACKBONE.FREEZE_AT
+
+
+@pytest.mark.parametrize("net", ["zf", "vgg16"])
+def test_nonapproximate_differs_from_approximate_in_pooling_and_gradient_alone(net):
+    """MNC's clamp of 1 / 512; the warp has the frame of inclusive corners by itself."""
+    exact, approximate = load(f"{net}_joint_nonapproximate"), load(f"{net}_joint")
+    assert exact.MODEL.RPN.PROPOSAL_GRADIENT and exact.MODEL.RPN.PROPOSAL_GRADIENT_CLAMP == 1 / 512
+    assert exact.MODEL.RPN.PROPOSAL_GRADIENT_CONSTANTS == "clipped_coordinates"
+    assert exact.MODEL.ROI_BOX_HEAD.DETACH_TARGETS and exact.MODEL.ROI_BOX_HEAD.POOLER_TYPE == "ROIWarp"
+    for node, keys in (
+        ("RPN", ["PROPOSAL_GRADIENT", "PROPOSAL_GRADIENT_CLAMP"]),
+        ("ROI_BOX_HEAD", ["POOLER_TYPE", "POOLER_INCLUSIVE_CORNERS"]),
+    ):
+        for key in keys:
+            assert exact.MODEL[node][key] != approximate.MODEL[node][key]
+            exact.MODEL[node][key] = approximate.MODEL[node][key]
+    assert exact == approximate

@@ -18,7 +18,7 @@ __all__ = ["SafeCheckpointer"]
 
 
 class SafeCheckpointer(DetectionCheckpointer):
-    """DetectionCheckpointer whose files are either the old or the new one after a crash (DESIGN 4.5, 4.7).
+    """DetectionCheckpointer whose files are either the old or the new one after a crash.
 
     It reads what `read_checkpoint` reads, Caffe's and torchvision's files included.
     """

@@ -2,7 +2,7 @@
 
 Read are checkpoints of detectron2 and of this package, Caffe's models and torchvision's VGG-16. Checkpoints load with
 ``weights_only=True``; ``.pkl`` files (detectron2's model zoo form) go through an unpickler that admits nothing but
-numpy arrays and plain containers, because a pickle can run code (DESIGN 4.7).
+numpy arrays and plain containers, because a pickle can run code.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from typing import Any, Dict, List
 import numpy as np
 import torch
 
+from ..safe_pickle import ArrayUnpickler
 from .caffe_model import read_caffe_layers
 from .caffe_names import name_caffe_layers
 from .caffe_pair import join_pair
@@ -23,31 +24,10 @@ __all__ = ["file_sha256", "read_checkpoint", "weight_files", "write_checkpoint"]
 
 _CAFFE = (".caffemodel", ".caffemodel.h5")
 
-_ADMITTED_IN_PKL = {
-    ("collections", "OrderedDict"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED_IN_PKL:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}; only numpy arrays and plain containers are read"
-            )
-        return super().find_class(module, name)
-
 
 def _read_pkl(path: str) -> Any:
     with open(path, "rb") as file:
-        return _ArrayUnpickler(file, encoding="latin1").load()
+        return ArrayUnpickler(file, encoding="latin1").load()
 
 
 def weight_files(path: str) -> List[str]:

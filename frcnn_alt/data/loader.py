@@ -1,4 +1,4 @@
-"""The training loader whose batches are a function of (seed, step, iteration), and the test loader (DESIGN 4.3).
+"""The training loader whose batches are a function of (seed, step, iteration), and the test loader.
 
 detectron2's loader is a stream: which images are in batch 700, and how they are flipped, depends on the workers and on
 what ran before. Here a batch sampler derives both from the seed, so that a run which is cut and resumed sees exactly
@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import random
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -180,8 +180,18 @@ def one_thread(worker: int) -> None:
     torch.set_num_threads(1)  # workers must not compete with the training process for its cores
 
 
-def build_test_loader(cfg: CfgNode, dicts: List[Dict[str, Any]]) -> DataLoader:
-    """Build detectron2's test loader (one image a batch, in order, split over the processes) over `dicts`."""
+def build_test_loader(
+    cfg: CfgNode,
+    dicts: List[Dict[str, Any]],
+    mapper: Optional[Callable[[Dict[str, Any]], Dict[str, Any]]] = None,
+) -> DataLoader:
+    """Build detectron2's test loader (one image a batch, in order, split over the processes) over `dicts`.
+
+    Args:
+        cfg: reads DATALOADER.NUM_WORKERS and what the mapper reads.
+        dicts: detectron2 data set dictionaries.
+        mapper: dictionary -> model input; by default detectron2's for tests.
+    """
     return build_detection_test_loader(
-        dicts, mapper=DatasetMapper(cfg, is_train=False), num_workers=cfg.DATALOADER.NUM_WORKERS
+        dicts, mapper=mapper or DatasetMapper(cfg, is_train=False), num_workers=cfg.DATALOADER.NUM_WORKERS
     )

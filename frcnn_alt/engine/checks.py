@@ -16,13 +16,12 @@ from detectron2.modeling import (
 from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
 from detectron2.modeling.roi_heads.box_head import ROI_BOX_HEAD_REGISTRY
-from detectron2.utils import comm
 
 from ..checkpointing import NEW
 from .file_checks import check_files
-from .proposal_gradient import proposal_gradient_problems
+from .proposal_gradient_checks import proposal_gradient_problems
 from .schedule import SCHEDULE_REGISTRY
-from .step import recomputes_flipped_images
+from .solver_checks import schedule_problems, solver_problems
 
 __all__ = ["check_config"]
 
@@ -87,6 +86,12 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
             f"TEST.MEAN_BOXES_PER_CLASS is {cfg.TEST.MEAN_BOXES_PER_CLASS}: it must be above 0, or -1 for no such "
             "cut-off."
         )
+    crowds = cfg.DATASETS.PROPOSAL_CROWD_THRESH
+    if crowds != -1 and not 0 <= crowds <= 1:
+        problems.append(
+            f"DATASETS.PROPOSAL_CROWD_THRESH is {crowds}: it is a share of a proposal's area, from 0 to 1, or -1 to "
+            "keep all proposals."
+        )
     try:
         torch.device(cfg.MODEL.DEVICE)
     except RuntimeError:
@@ -147,57 +152,21 @@ def _check_features(cfg: CfgNode) -> List[str]:
     return problems
 
 
-def _check_schedule(cfg: CfgNode) -> List[str]:
-    problems = []
-    if cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES == "recomputed" and cfg.INPUT.RANDOM_FLIP == "vertical":
-        problems.append(
-            "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'recomputed' is for horizontal flips, but INPUT.RANDOM_FLIP is "
-            "'vertical': set FLIPPED_IMAGES 'mirrored'."
-        )
-    world_size = comm.get_world_size()
-    for name, node in cfg.SCHEDULE.items():
-        if not name.startswith("STEP") or not isinstance(node, CfgNode):
-            continue
-        if node.MAX_ITER < 1:
-            problems.append(f"SCHEDULE.{name}.MAX_ITER is {node.MAX_ITER}: a step needs at least 1 iteration.")
-        if list(node.STEPS) != sorted(set(node.STEPS)):
-            problems.append(f"SCHEDULE.{name}.STEPS is {node.STEPS}: it takes iterations in rising order.")
-        if node.BASE_LR <= 0:
-            problems.append(f"SCHEDULE.{name}.BASE_LR is {node.BASE_LR}: it must be above 0.")
-        if node.IMS_PER_BATCH < 1 or node.IMS_PER_BATCH % world_size:
-            problems.append(
-                f"SCHEDULE.{name}.IMS_PER_BATCH is {node.IMS_PER_BATCH}: it must be a multiple of the number of "
-                f"processes, {world_size}."
-            )
-        if len(node.OPTS) % 2:
-            problems.append(f"SCHEDULE.{name}.OPTS holds {len(node.OPTS)} entries; it takes 'KEY', value pairs.")
-        else:
-            step_cfg = cfg.clone()
-            try:
-                step_cfg.merge_from_list(list(node.OPTS))
-            except (KeyError, AssertionError, ValueError) as error:
-                problems.append(f"SCHEDULE.{name}.OPTS: {error}")
-            flip = step_cfg.INPUT.RANDOM_FLIP
-            if recomputes_flipped_images(step_cfg) and flip != cfg.INPUT.RANDOM_FLIP:
-                problems.append(
-                    f"SCHEDULE.{name}.OPTS sets INPUT.RANDOM_FLIP {flip!r} for one step, but the proposals of flipped "
-                    "images are computed for all steps or for none: set it for the whole run, or "
-                    "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'mirrored'."
-                )
-    return problems
+def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
+    """Return everything that is wrong with the keys of `cfg`, one sentence each; empty when they agree.
 
-
-def check_config(cfg: CfgNode) -> List[str]:
-    """Return everything that is wrong with the keys of `cfg`, one sentence each; empty when they agree."""
+    Args:
+        cfg: any config with this package's keys.
+        trains: whether the config is to be trained. One that is evaluated needs neither training data nor a schedule:
+            it may be that of a single step.
+    """
     problems = _check_names(cfg) + _check_numbers(cfg) + _check_features(cfg) + _check_box_head(cfg)
     problems += proposal_gradient_problems(cfg)
-    if cfg.TRAINER == "AlternatingTrainer":
-        problems += _check_schedule(cfg)
-        if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":
-            problems.append(
-                "MODEL.PROPOSAL_GENERATOR.NAME is PrecomputedProposals: a schedule with RPN steps needs an RPN."
-            )
-    if not cfg.DATASETS.TRAIN:
+    if trains and cfg.TRAINER == "AlternatingTrainer":
+        problems += schedule_problems(cfg)
+    elif trains and cfg.TRAINER == "SingleStepTrainer":
+        problems += solver_problems("SOLVER", cfg.SOLVER)
+    if trains and not cfg.DATASETS.TRAIN:
         problems.append(
             "DATASETS.TRAIN is empty: name registered data sets there, or set DATASETS.VOC_LAYOUT.ROOT or "
             "DATASETS.COCO_JSON.TRAIN_JSON."

@@ -31,6 +31,7 @@ from ..proposals import ProposalSetError
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
 from .manifest import write_json
+from .stored_proposals import check_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY, build_trainer
 
 __all__ = ["main", "run_command_line"]
@@ -113,15 +114,34 @@ def _check_folder(cfg: CfgNode, args: argparse.Namespace) -> None:
 def _weights_for_evaluation(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Find the network that ``--eval-only`` means.
 
-    Of a training config that is the one its run made, not its initial weights; of a run's own config.yaml the one
-    beside it, wherever the folder has been moved to.
+    Of a training config that is the one its run made, not its initial weights; of a run's or a step's own config.yaml
+    the one beside it, wherever the folder has been moved to.
     """
     beside = os.path.dirname(os.path.abspath(args.config_file)) if args.config_file else ""
     if os.path.isfile(os.path.join(beside, "manifest.json")):
         cfg.OUTPUT_DIR = beside
+    elif args.config_file:
+        _follow_moved_step(cfg, args.config_file)
     finished = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
     if "MODEL.WEIGHTS" not in (args.opts or []) and os.path.isfile(finished):
         cfg.MODEL.WEIGHTS = finished
+
+
+def _follow_moved_step(cfg: CfgNode, config_file: str) -> None:
+    """Evaluate a step by its own config.yaml where its run lies now: its folder, and the proposals of steps before it.
+
+    In the config both are as the run wrote them.
+    """
+    run_folder, step = os.path.split(os.path.dirname(os.path.abspath(config_file)))
+    earlier_run_folder, earlier_step = os.path.split(os.path.abspath(cfg.OUTPUT_DIR))
+    if step != earlier_step or not os.path.isfile(os.path.join(run_folder, "manifest.json")):
+        return
+    files = []
+    for file in cfg.DATASETS.PROPOSAL_FILES_TEST:
+        inside = os.path.relpath(os.path.abspath(file), earlier_run_folder)
+        files.append(file if inside.startswith(os.pardir) else os.path.join(run_folder, inside))
+    cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(files)
+    cfg.OUTPUT_DIR = os.path.join(run_folder, step)
 
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -130,10 +150,12 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise ConfigError(f"--eval-only needs a trained network; MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist.")
     if not cfg.DATASETS.TEST:
         raise ConfigError("--eval-only has nothing to evaluate on: DATASETS.TEST is empty.")
-    problems = check_config(cfg)
+    problems = check_config(cfg, trains=False)
+    if not problems:
+        check_datasets(cfg, cfg.DATASETS.TEST)
+        problems = check_proposal_sets(cfg, "TEST")
     if problems:
         raise ConfigError("\n".join(problems))
-    check_datasets(cfg, cfg.DATASETS.TEST)
     # The folder's own files belong to the run that trained there.
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "eval_only")
     cfg.freeze()

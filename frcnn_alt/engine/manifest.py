@@ -1,4 +1,4 @@
-"""The manifest: what a run is, what each of its steps was made from, and what is finished (DESIGN 3, 4.4).
+"""The manifest: what a run is, what each of its steps was made from, and what is finished.
 
 A step is finished when its entry says so with the hash of its config and inputs, never because a file exists.
 Format: one JSON object; see `Manifest.new` for the run's keys and ``plan.py`` for those of a step.
@@ -81,7 +81,8 @@ def config_hash(cfg: CfgNode, inputs: Dict[str, str]) -> str:
         for name in nodes:
             node = node[name]
         del node[last]
-    return hashlib.sha256((cfg.dump() + json.dumps(inputs, sort_keys=True)).encode()).hexdigest()
+    # Not yaml, which writes a value that two keys share in memory as a reference to the other one.
+    return hashlib.sha256(json.dumps([cfg, inputs], sort_keys=True).encode()).hexdigest()
 
 
 class Manifest:

@@ -24,7 +24,7 @@ from ..checkpointing import (
     read_checkpoint,
 )
 from .schedule import Schedule
-from .step import FAST_RCNN, WEIGHTS, Step, configure_step
+from .step import FAST_RCNN, WEIGHTS, Step, configure_step, recomputes_flipped_images
 from .step_trainer import build_step_model
 
 __all__ = ["Plan", "make_plan"]
@@ -101,6 +101,13 @@ def _describe_sources(cfg: CfgNode, step: Step) -> Dict[str, str]:
     return described
 
 
+def _proposals_out(cfg: CfgNode, step: Step) -> List[str]:
+    if step.kind == FAST_RCNN:
+        return []
+    flipped = [f"{name}, flipped" for name in cfg.DATASETS.TRAIN] if recomputes_flipped_images(cfg) else []
+    return [*dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)), *flipped]
+
+
 def _remark_on_not_found(step: Step, matched: InitialWeights, remarks: List[str]) -> None:
     for source, names in matched.not_found.items():
         learned = [name for name in names if not name.endswith((".mean", ".std"))]
@@ -161,9 +168,7 @@ def _plan_step(
         "base_lr": step_cfg.SOLVER.BASE_LR,
         "gamma": step_cfg.SOLVER.GAMMA,
         "proposals_in": step.proposals_from,
-        "proposals_out": []
-        if step.kind == FAST_RCNN
-        else list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))),
+        "proposals_out": _proposals_out(cfg, step),
     }
     return entry, state
 

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import time
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -87,6 +87,12 @@ class StepRun:
             inputs["mean_image"] = file_sha256(cfg.MODEL.PIXEL_MEAN_IMAGE)
         self.hash = config_hash(self.cfg, inputs)
 
+    def problem(self) -> Optional[str]:
+        """Say what keeps this step from being gone on with: it was begun with another config or from other files."""
+        entry = self.manifest.step(self.step.name)
+        changed = entry["state"] != PENDING and entry["config_hash"] != self.hash
+        return self._what_changed() if changed else None
+
     def run(self, index: int, seconds_per_image: Dict[str, float]) -> None:
         """Do what the manifest does not show as done.
 
@@ -97,9 +103,10 @@ class StepRun:
         Raises:
             ConfigError: the folder holds this step made with another config or from other files.
         """
+        problem = self.problem()
+        if problem:
+            raise ConfigError(problem)
         entry = self.manifest.step(self.step.name)
-        if entry["state"] != PENDING and entry["config_hash"] != self.hash:
-            raise ConfigError(self._what_changed())
         if entry["state"] == FINISHED:
             self._verify_outputs(entry)
             logger.info("%s is finished: %s", self.step.name, self.weights)
@@ -185,7 +192,8 @@ class StepRun:
             names, topk = self.cfg.DATASETS.TRAIN, self.cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN
             sets = dict(zip(names, map(ProposalSet, self.cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
             flipped_sets = dict(zip(names, map(ProposalSet, self.flipped_files)))
-            measure_region_statistics(model, dicts, sets, topk, flipped_sets or None)
+            crowd_thresh = self.cfg.DATASETS.PROPOSAL_CROWD_THRESH
+            measure_region_statistics(model, dicts, sets, topk, flipped_sets or None, crowd_thresh)
 
     def _verify_outputs(self, entry: Dict[str, Any]) -> None:
         if not os.path.isfile(self.weights) or file_sha256(self.weights) != entry["outputs"]["model"]["sha256"]:
@@ -219,6 +227,6 @@ def _leaves(cfg: CfgNode, prefix: str = "") -> Dict[str, Any]:
 
 
 def _hash_frozen(model: nn.Module, frozen: Sequence[str]) -> str:
-    """Hash of every parameter that is not trained, and of all buffers of frozen components (DESIGN 4.6)."""
+    """Hash of every parameter that is not trained, and of all buffers of frozen components."""
     parameters = {name: p for name, p in model.named_parameters() if not p.requires_grad}
     return hash_tensors({**parameters, **select_components(model.state_dict(), frozen)})

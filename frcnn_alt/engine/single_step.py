@@ -21,7 +21,7 @@ from ..checkpointing import (
 )
 from ..data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts, load_training_dicts
 from ..evaluation import build_evaluator
-from ..proposals import ProposalSet
+from ..proposals import ProposalDatasetMapper
 from .checks import check_config
 from .defaults import ConfigError
 from .manifest import PENDING
@@ -29,6 +29,7 @@ from .plan import Plan, build_meta_model
 from .statistics import measure_proposal_statistics, measure_region_statistics
 from .step import WEIGHTS
 from .step_trainer import StepTrainer
+from .stored_proposals import check_proposal_sets, open_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY
 
 __all__ = ["Evaluates", "SingleStepTrainer", "data_problems"]
@@ -50,8 +51,16 @@ class Evaluates:
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        """Build the test loader of a registered data set."""
-        return build_test_loader(cfg, load_dataset_dicts(dataset_name))
+        """Build the test loader of a registered data set; with MODEL.LOAD_PROPOSALS its images have "proposals".
+
+        Raises:
+            ConfigError: DATASETS.PROPOSAL_FILES_TEST has not a whole proposal set for each of DATASETS.TEST.
+        """
+        mapper = None
+        if cfg.MODEL.LOAD_PROPOSALS:
+            sets = {dataset_name: open_proposal_sets(cfg, "TEST")[dataset_name]}
+            mapper = ProposalDatasetMapper(cfg, False, proposal_sets=sets)
+        return build_test_loader(cfg, load_dataset_dicts(dataset_name), mapper)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -73,9 +82,10 @@ class Evaluates:
 class SingleStepTrainer(Evaluates):
     """Trains all components of the config together on its ground truth, from MODEL.WEIGHTS.
 
-    With a detector's config this is the approximate joint training of paper section 3.2, ii (SPEC 7.1): no gradient
-    flows through the proposals. What targets are normalised by is measured first, where that is possible: for the RPN
-    always, for the detector if it trains on stored proposals.
+    With a detector's config this is the joint training of paper section 3.2 (SPEC 7), approximate (ii) unless
+    MODEL.RPN.PROPOSAL_GRADIENT lets the detector's gradient flow through the proposals (iii). What targets are
+    normalised by is measured first, where that is possible: for the RPN always, for the detector if it trains on stored
+    proposals.
 
     Args:
         cfg: any detectron2 config with this package's keys. A resume is exact if it sets SEED.
@@ -90,6 +100,8 @@ class SingleStepTrainer(Evaluates):
     def plan(self) -> Plan:
         """Plan the training as one step and check all of it: keys, data sets, weights, shapes."""
         plan = Plan(problems=check_config(self.cfg) + data_problems(self.cfg))
+        if not plan.problems:  # else the data sets cannot be loaded
+            plan.problems += check_proposal_sets(self.cfg, "TRAIN") + check_proposal_sets(self.cfg, "TEST")
         try:
             model = build_meta_model(self.cfg)
         except Exception as error:  # whatever a component's constructor objects to is the user's to mend
@@ -122,8 +134,9 @@ class SingleStepTrainer(Evaluates):
         if hasattr(model, "proposal_generator"):
             measure_proposal_statistics(self.cfg, model, dicts)
         if hasattr(model, "roi_heads") and self.cfg.MODEL.LOAD_PROPOSALS:
-            sets = dict(zip(self.cfg.DATASETS.TRAIN, map(ProposalSet, self.cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
-            measure_region_statistics(model, dicts, sets, self.cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN)
+            sets, about = open_proposal_sets(self.cfg, "TRAIN"), self.cfg.DATASETS
+            topk, crowd_thresh = about.PRECOMPUTED_PROPOSAL_TOPK_TRAIN, about.PROPOSAL_CROWD_THRESH
+            measure_region_statistics(model, dicts, sets, topk, crowd_thresh=crowd_thresh)
 
 
 def _joint_training_problems(cfg: CfgNode, model: nn.Module) -> List[str]:

@@ -20,7 +20,7 @@ from detectron2.utils.logger import log_every_n_seconds
 from torch import nn
 
 from ..modeling.box_regression import NormalizedBox2BoxTransform
-from ..proposals import ProposalSet
+from ..proposals import ProposalSet, leave_out_crowds
 from .defaults import ConfigError
 
 __all__ = ["measure_proposal_statistics", "measure_region_statistics"]
@@ -74,10 +74,12 @@ def measure_proposal_statistics(cfg: CfgNode, model: nn.Module, dicts: List[Dict
 
 
 def _proposals(
-    image: Dict[str, Any], proposals: ProposalSet, transform: T.Transform, size: tuple, topk: int
+    image: Dict[str, Any], proposals: ProposalSet, transform: T.Transform, size: tuple, topk: int, crowd_thresh: float
 ) -> Instances:
     """What training makes of the stored proposals of an image."""
     boxes, scores = proposals[image["image_id"]]
+    if crowd_thresh >= 0:
+        boxes, scores = leave_out_crowds(boxes, scores, image, crowd_thresh, topk)
     record = {"proposal_boxes": boxes, "proposal_objectness_logits": scores, "proposal_bbox_mode": BoxMode.XYXY_ABS}
     transform_proposals(record, size, transform, proposal_topk=topk)
     return record["proposals"]
@@ -89,6 +91,7 @@ def measure_region_statistics(
     proposal_sets: Mapping[str, ProposalSet],
     topk: int,
     flipped_proposal_sets: Optional[Mapping[str, ProposalSet]] = None,
+    crowd_thresh: float = -1.0,
 ) -> None:
     """Measure each class's mean and std (K x 4) over all training RoIs with IoU >= 0.5 and set them in the RoI heads.
 
@@ -101,6 +104,7 @@ def measure_region_statistics(
         topk: proposals used per image, as in training.
         flipped_proposal_sets: data set name -> proposals of its flipped images, in coordinates of the image that is not
             flipped; without them, those of the images count a second time, mirrored.
+        crowd_thresh: DATASETS.PROPOSAL_CROWD_THRESH, as in training.
 
     Raises:
         ConfigError: no region of any image is foreground.
@@ -116,7 +120,7 @@ def measure_region_statistics(
         if flipped_proposal_sets is not None:
             versions.append((flipped_proposal_sets, T.HFlipTransform(image["width"])))
         for sets, transform in versions:
-            proposals = _proposals(image, sets[image["dataset_name"]], transform, size, topk)
+            proposals = _proposals(image, sets[image["dataset_name"]], transform, size, topk, crowd_thresh)
             model.roi_heads.update_box_statistics(statistics, [proposals], [_ground_truth(image, transform, size)])
         log_every_n_seconds(logging.INFO, f"Measuring box targets: image {done} of {len(dicts)}", n=10, name=__name__)
     if statistics.num_samples == 0:

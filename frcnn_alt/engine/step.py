@@ -98,6 +98,7 @@ def configure_step(
     # Drops at or after the end have no effect, and fvcore refuses more of them than iterations.
     step_cfg.SOLVER.STEPS = tuple(drop for drop in solver.STEPS if drop < solver.MAX_ITER)
     step_cfg.MODEL.FREEZE_COMPONENTS = tuple(step.frozen)
+    step_cfg.TEST.EXPECTED_RESULTS = []  # the run's are those of its final network
     if step.kind == RPN:
         whole = cfg.MODEL.META_ARCHITECTURE
         step_cfg.MODEL.META_ARCHITECTURE = _PROPOSAL_NETWORKS.get(whole, "ProposalNetwork")

@@ -1,7 +1,7 @@
 """Training of one config: detectron2's DefaultTrainer with seeded batches, exact resume and frozen components.
 
 What differs from DefaultTrainer: iteration i draws the same batch, flips, anchors, RoIs and dropout whatever ran
-before (DESIGN 4.3); checkpoints are written atomically and hold the optimizer, which detectron2 0.6 forgets;
+before; checkpoints are written atomically and hold the optimizer, which detectron2 0.6 forgets;
 ``MODEL.FREEZE_COMPONENTS`` are fixed before the optimizer is built, so that it holds only what is trained.
 """
 

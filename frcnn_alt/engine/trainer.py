@@ -1,4 +1,4 @@
-"""The AlternatingTrainer: runs a schedule step by step and assembles one network (DESIGN 1, paper section 3.2).
+"""The AlternatingTrainer: runs a schedule step by step and assembles one network (paper section 3.2).
 
 Everything that a step learns from an earlier one passes through files, so that a run can be cut anywhere between two
 of them and go on; what is finished is known from the manifest.
@@ -7,7 +7,7 @@ of them and go on; what is finished is known from the manifest.
 import logging
 import os
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 from detectron2.config import CfgNode
@@ -65,8 +65,12 @@ class AlternatingTrainer(Evaluates):
         except ConfigError as error:
             plan.problems.append(str(error))
             return plan
-        for entry, earlier in zip(plan.steps, manifest.data["steps"] if manifest else []):
+        if manifest is None:
+            return plan
+        for entry, earlier in zip(plan.steps, manifest.data["steps"]):
             entry["state"] = earlier["state"]
+        if not plan.problems:  # else files that the steps start from may be missing
+            plan.problems += self._refused_step(manifest)
         return plan
 
     def train(self) -> Dict[str, Any]:
@@ -79,24 +83,40 @@ class AlternatingTrainer(Evaluates):
         if plan.problems:
             raise ConfigError(f"the run cannot start, {len(plan.problems)} to mend at the end of its plan:\n{plan}")
         logger.info("\n%s", plan)
-        schedule = build_schedule(self.cfg)
         manifest = self._open_manifest(plan)
         comm.synchronize()
-        weights_hash = file_sha256(self.cfg.MODEL.WEIGHTS) if self.cfg.MODEL.WEIGHTS else ""
-        data_hash = hash_dicts(load_training_dicts(self.cfg))
         seconds_per_image: Dict[str, float] = {}
-        runs: Dict[str, StepRun] = {}
-        for index, step in enumerate(schedule.steps):
-            seed = seed_for(manifest.data["seed"], index)
-            runs[step.name] = StepRun(self.cfg, step, seed, manifest, runs, weights_hash, data_hash)
-            runs[step.name].run(index, seconds_per_image)
-        files = {name: run.weights for name, run in runs.items()}
+        files: Dict[str, str] = {}
+        for index, run in enumerate(self._step_runs(manifest)):
+            run.run(index, seconds_per_image)
+            files[run.step.name] = run.weights
         if comm.is_main_process():
-            weights = assemble(self.cfg, schedule.assembly, files, self.output_dir)
-            manifest.data["assembled"] = {"from": schedule.assembly, "path": weights, "sha256": file_sha256(weights)}
+            assembly = build_schedule(self.cfg).assembly
+            weights = assemble(self.cfg, assembly, files, self.output_dir)
+            manifest.data["assembled"] = {"from": assembly, "path": weights, "sha256": file_sha256(weights)}
             manifest.write()
         comm.synchronize()
         return self._evaluate(manifest)
+
+    def _step_runs(self, manifest: Manifest) -> Iterator[StepRun]:
+        """Yield the steps one by one; the next only after the one before is finished, for it starts from its files."""
+        weights_hash = file_sha256(self.cfg.MODEL.WEIGHTS) if self.cfg.MODEL.WEIGHTS else ""
+        data_hash = hash_dicts(load_training_dicts(self.cfg))
+        runs: Dict[str, StepRun] = {}
+        for index, step in enumerate(build_schedule(self.cfg).steps):
+            seed = seed_for(manifest.data["seed"], index)
+            runs[step.name] = StepRun(self.cfg, step, seed, manifest, runs, weights_hash, data_hash)
+            yield runs[step.name]
+
+    def _refused_step(self, manifest: Manifest) -> List[str]:
+        """Say of the first step that cannot be gone on with what has changed; those after it are stale with it."""
+        for run in self._step_runs(manifest):
+            problem = run.problem()
+            if problem:
+                return [problem]
+            if manifest.step(run.step.name)["state"] != FINISHED:
+                break
+        return []
 
     def _earlier_manifest(self, plan: Plan) -> Optional[Manifest]:
         """The manifest of the run to resume; None where there is none.

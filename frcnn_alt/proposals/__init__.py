@@ -1,6 +1,7 @@
 """Proposal sets on disk: computed or imported, written image by image, read lazily while a detector trains on them."""
 
 from .compute import compute_proposals
+from .crowds import leave_out_crowds
 from .foreign import PROPOSAL_FORMATS, import_proposals
 from .mapper import ProposalDatasetMapper
 from .proposal_set import ProposalSet, ProposalSetError
@@ -14,5 +15,6 @@ __all__ = [
     "ProposalSetWriter",
     "compute_proposals",
     "import_proposals",
+    "leave_out_crowds",
     "merge_proposal_sets",
 ]

@@ -10,7 +10,7 @@ from typing import Any, List, Tuple
 import numpy as np
 from detectron2.structures import BoxMode
 
-from ..checkpointing.read import _ArrayUnpickler
+from ..safe_pickle import ArrayUnpickler
 from .matlab_files import Boxes, ImageReader
 from .proposal_set import ProposalSetError
 
@@ -20,15 +20,10 @@ _KEYS = ("ids", "boxes", "objectness_logits")
 _DETECTRON_KEYS = {"indexes": "ids", "scores": "objectness_logits"}
 
 
-class _ProposalUnpickler(_ArrayUnpickler):
-    """Arrays and plain containers, the enumeration of "bbox_mode", and what old protocols write for an empty array."""
+class _ProposalUnpickler(ArrayUnpickler):
+    """Arrays and plain containers, and the enumeration of "bbox_mode"."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("detectron2.structures.boxes", "BoxMode"):
-            return BoxMode
-        if (module, name) == ("__builtin__", "bytes"):
-            return bytes
-        return super().find_class(module, name)
+    also_admitted = (("detectron2.structures.boxes", "BoxMode"),)
 
 
 def _box_mode(value: Any, path: Path) -> BoxMode:

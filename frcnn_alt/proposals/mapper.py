@@ -13,6 +13,7 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import transform_proposals
 from detectron2.structures import BoxMode
 
+from .crowds import leave_out_crowds
 from .proposal_set import ProposalSet, ProposalSetError
 
 __all__ = ["ProposalDatasetMapper"]
@@ -42,6 +43,7 @@ class ProposalDatasetMapper(DatasetMapper):
         proposal_sets: Mapping[str, ProposalSet],
         flipped_proposal_sets: Optional[Mapping[str, ProposalSet]] = None,
         precomputed_proposal_topk: int,
+        proposal_crowd_thresh: float = -1.0,
         **stock_arguments: Any,
     ):
         """
@@ -52,22 +54,29 @@ class ProposalDatasetMapper(DatasetMapper):
                 image that is not flipped (``compute_proposals`` with `flipped`). By default a flipped image has the
                 proposals of the image, mirrored.
             precomputed_proposal_topk: at most this many proposals of an image, after empty ones are left out.
+            proposal_crowd_thresh: leave out proposals of whose area more than this share lies inside one crowd box of
+                the dict (see ``leave_out_crowds``); negative keeps them.
             stock_arguments: the other arguments of detectron2's DatasetMapper.
         """
         super().__init__(is_train, **stock_arguments)
         self.augmentations = _RememberingAugmentations([self.augmentations])
         self.precomputed_proposal_topk = precomputed_proposal_topk
+        self.proposal_crowd_thresh = proposal_crowd_thresh
         self.proposal_sets = dict(proposal_sets)
         self.flipped_proposal_sets = None if flipped_proposal_sets is None else dict(flipped_proposal_sets)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
-        """DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN or _TEST are used whether or not MODEL.LOAD_PROPOSALS is set."""
+        """DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN or _TEST are used whether or not MODEL.LOAD_PROPOSALS is set.
+
+        DATASETS.PROPOSAL_CROWD_THRESH is used in training alone.
+        """
         arguments = super().from_config(cfg, is_train)
         topk = cfg.DATASETS
         arguments["precomputed_proposal_topk"] = (
             topk.PRECOMPUTED_PROPOSAL_TOPK_TRAIN if is_train else topk.PRECOMPUTED_PROPOSAL_TOPK_TEST
         )
+        arguments["proposal_crowd_thresh"] = cfg.DATASETS.PROPOSAL_CROWD_THRESH if is_train else -1.0
         return arguments
 
     def __call__(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]:
@@ -83,6 +92,10 @@ class ProposalDatasetMapper(DatasetMapper):
         use_flipped = flipped and self.flipped_proposal_sets is not None
         sets = self.flipped_proposal_sets if use_flipped else self.proposal_sets
         boxes, scores = _proposal_set_of(dataset_dict, sets)[dataset_dict["image_id"]]
+        if self.proposal_crowd_thresh >= 0:
+            boxes, scores = leave_out_crowds(
+                boxes, scores, dataset_dict, self.proposal_crowd_thresh, self.precomputed_proposal_topk
+            )
         mapped["proposal_boxes"], mapped["proposal_objectness_logits"] = boxes, scores
         mapped["proposal_bbox_mode"] = BoxMode.XYXY_ABS
         size = tuple(mapped["image"].shape[1:])

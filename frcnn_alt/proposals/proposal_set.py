@@ -57,6 +57,10 @@ class ProposalSet:
         self.path = Path(path)
         try:
             index = json.loads((self.path / INDEX_FILE).read_text())
+        except NotADirectoryError:
+            raise ProposalSetError(
+                f"{self.path} is a file, not the folder of a proposal set: import_proposals makes one of foreign files"
+            ) from None
         except FileNotFoundError:
             raise ProposalSetError(
                 f"no proposal set at {self.path} (it has no {INDEX_FILE}); compute_proposals or a ProposalSetWriter "

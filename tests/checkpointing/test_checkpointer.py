@@ -14,13 +14,9 @@ from random_detector import caffe_weights, detector_config
 
 @pytest.fixture
 def messages(caplog):
-    """The texts that fvcore's checkpointer logs, under whatever logger settings other tests left."""
-    logger = logging.getLogger("fvcore.common.checkpoint")
-    logger.addHandler(caplog.handler)
-    level, logger.level = logger.level, logging.INFO
-    yield lambda: "\n".join(caplog.messages)
-    logger.level = level
-    logger.removeHandler(caplog.handler)
+    """The texts that fvcore's checkpointer logs."""
+    with caplog.at_level(logging.INFO, "fvcore.common.checkpoint"):
+        yield lambda: "\n".join(caplog.messages)
 
 
 def _imagenet(model):

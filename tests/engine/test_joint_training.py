@@ -2,56 +2,16 @@
 
 import json
 import os
-from pathlib import Path
 
-from frcnn_alt import get_cfg
 from frcnn_alt.checkpointing import read_checkpoint
-from frcnn_alt.engine import ConfigError, build_trainer, default_argument_parser, main
+from frcnn_alt.engine import ConfigError, build_trainer, main
 
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
-from detectron2.utils.events import EventStorage
+from joint_miniature import DETECTOR, RPN, arguments, gradients_of, losses_of, small_config, small_image
 from miniature import weights_of, write_initial_weights
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-DETECTOR, RPN = {"loss_cls", "loss_box_reg"}, {"loss_rpn_cls", "loss_rpn_loc"}
-SMALL = [
-    *("MODEL.BACKBONE.WIDTH_MULTIPLIER", "0.06", "MODEL.ROI_BOX_HEAD.FC_DIM", "16", "MODEL.DEVICE", "cpu"),
-    *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16, 32, 64]]", "MODEL.PROPOSAL_GENERATOR.MIN_SIZE", "4"),
-    *("INPUT.MIN_SIZE_TRAIN", "(84,)", "INPUT.MIN_SIZE_TEST", "84", "DATALOADER.NUM_WORKERS", "0"),
-    *("SOLVER.MAX_ITER", "3", "SOLVER.STEPS", "(2,)"),
-]
-
-
-def small_config(net, *opts):
-    cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / f"{net}_joint.yaml"))
-    cfg.merge_from_list([*SMALL, "MODEL.WEIGHTS", "", *opts])
-    return cfg
-
-
-def small_image(seed):
-    rng = np.random.default_rng(seed)
-    objects = Instances((84, 112))
-    objects.gt_boxes = Boxes(torch.tensor([[20.0 + seed, 15.0, 65.0, 60.0]]))
-    objects.gt_classes = torch.tensor([seed])
-    image = torch.from_numpy(rng.integers(0, 255, (3, 84, 112), dtype=np.uint8))
-    return {"image": image, "instances": objects, "height": 84, "width": 112}
-
-
-def losses_of(model, images):
-    torch.manual_seed(5)
-    with EventStorage(0):
-        return model(images)
-
-
-def gradients_of(model, loss):
-    model.zero_grad(set_to_none=True)
-    loss.backward(retain_graph=True)
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
 
 
 @pytest.fixture(scope="module", params=["zf", "vgg16"])
@@ -118,11 +78,6 @@ def test_a_batch_of_two_is_two_batches_of_one_averaged():
     for name, gradient in whole.items():
         mean = sum(half.get(name, torch.zeros_like(gradient)) for half in halves) / 2
         torch.testing.assert_close(gradient, mean, rtol=1e-3, atol=1e-6 + 1e-4 * mean.abs().max().item())
-
-
-def arguments(net, shapes, folder, *opts, flags=()):
-    words = ["--config-file", str(CONFIGS / f"{net}_joint.yaml"), *flags, "OUTPUT_DIR", str(folder)]
-    return default_argument_parser().parse_args([*words, "DATASETS.VOC_LAYOUT.ROOT", shapes, *SMALL, *opts])
 
 
 @pytest.mark.parametrize("net", ["zf", "vgg16"])

@@ -37,6 +37,20 @@ def test_hash_sees_config_and_inputs_but_not_places_and_machines():
         assert config_hash(cfg, other) != same
 
 
+def test_hash_is_of_values_and_not_of_how_they_came_to_be():
+    """Of a config in memory and of the same one read from its file, where lists are tuples and nothing is shared."""
+    shared = (1.0, 2.0, 3.0, 4.0)
+    cfg = _changed(SOLVER__STEPS=(3,))
+    cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS = cfg.MODEL.RPN.BBOX_REG_WEIGHTS = shared
+    read = get_cfg()
+    read.merge_from_other_cfg(type(cfg).load_cfg(cfg.dump()))
+    apart = cfg.clone()
+    apart.MODEL.RPN.BBOX_REG_WEIGHTS, apart.SOLVER.STEPS = [1.0, 2.0, 3.0, 4.0], [3]
+    assert config_hash(cfg, {}) == config_hash(read, {}) == config_hash(apart, {})
+    apart.MODEL.RPN.BBOX_REG_WEIGHTS = [1.0, 2.0, 3.0, 4.5]
+    assert config_hash(cfg, {}) != config_hash(apart, {})
+
+
 def test_keys_that_explain_a_difference():
     """FLIPPED_IMAGES decides which files a step writes, so it is named, although not hashed by itself."""
     assert has_no_effect("SCHEDULE.STEP4.MAX_ITER") and has_no_effect("OUTPUT_DIR")

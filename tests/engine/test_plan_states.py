@@ -2,8 +2,9 @@
 
 import json
 import os
+import shutil
 
-from frcnn_alt.engine import ConfigError, StepTrainer, check_config, default_argument_parser, main
+from frcnn_alt.engine import AlternatingTrainer, ConfigError, StepTrainer, check_config, default_argument_parser, main
 
 import pytest
 from miniature import CONFIGS, run, tiny_config
@@ -15,10 +16,10 @@ def states(text):
     return [cell.strip("()") for cell in cells if cell.startswith("(")]
 
 
-@pytest.fixture
-def cut_run(shapes, tmp_path, monkeypatch):
-    """Steps 1 and 2 finished, step 3 begun."""
-    cfg = tiny_config(shapes, tmp_path / "run")
+@pytest.fixture(scope="module")
+def cut_once(shapes, tmp_path_factory):
+    """A run with steps 1 and 2 finished, step 3 begun."""
+    cfg = tiny_config(shapes, tmp_path_factory.mktemp("cut") / "run")
     stock = StepTrainer.run_step
 
     def run_step(trainer):
@@ -26,11 +27,19 @@ def cut_run(shapes, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         stock(trainer)
 
-    monkeypatch.setattr(StepTrainer, "run_step", run_step)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
-    monkeypatch.undo()
-    path = tmp_path / "mine.yaml"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(StepTrainer, "run_step", run_step)
+        with pytest.raises(KeyboardInterrupt):
+            run(cfg)
+    return cfg
+
+
+@pytest.fixture
+def cut_run(cut_once, tmp_path):
+    """(yaml file, folder) of a copy of it."""
+    cfg, path = cut_once.clone(), tmp_path / "mine.yaml"
+    cfg.OUTPUT_DIR = str(tmp_path / "run")
+    shutil.copytree(cut_once.OUTPUT_DIR, cfg.OUTPUT_DIR)
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), ()  # named by VOC_LAYOUT
     path.write_text(cfg.dump())
     return str(path), cfg.OUTPUT_DIR
@@ -50,6 +59,59 @@ def test_plan_of_a_resumed_run_says_how_far_each_step_is(cut_run, capsys):
     assert states(capsys.readouterr().out) == []  # a new run has nothing to tell
     with open(os.path.join(folder, "manifest.json")) as file:
         assert file.read() == before
+
+
+def to_mend(text):
+    return [line for line in text.splitlines() if line.startswith("TO MEND: ")]
+
+
+@pytest.mark.parametrize(
+    "words, step, keys",
+    [
+        (["SOLVER.MOMENTUM", "0.5", "SOLVER.GAMMA", "0.2"], "step1_rpn", "SOLVER.MOMENTUM, SOLVER.GAMMA"),
+        (["SCHEDULE.STEP2.MAX_ITER", "7"], "step2_fast_rcnn", "SOLVER.MAX_ITER"),
+        (["SCHEDULE.STEP3.BASE_LR", "0.5"], "step3_rpn", "SOLVER.BASE_LR"),  # begun, not finished
+        (["SCHEDULE.PROPOSALS.FLIPPED_IMAGES", "mirrored"], "step1_rpn", "SCHEDULE.PROPOSALS.FLIPPED_IMAGES"),
+        (["DATASETS.MALFORMED", "leave_out"], "step1_rpn", "DATASETS.MALFORMED"),
+    ],
+)
+def test_plan_of_a_resume_names_the_step_that_it_would_be_refused_at_and_the_keys(words, step, keys, cut_run, capsys):
+    path, folder = cut_run
+    assert dry_run(path, "--resume", *words) == 1
+    printed = capsys.readouterr().out
+    assert states(printed) == ["finished", "finished", "running", "pending"]
+    (line,) = to_mend(printed)
+    assert f"{os.path.join(folder, step)} was made with another config; changed: {keys}. " in line
+    with pytest.raises(ConfigError) as error:  # and it is what a run says
+        main(default_argument_parser().parse_args(["--config-file", path, "--resume", *words]))
+    assert line in str(error.value)
+    assert dry_run(path, *words) == 0  # a new run may have any
+
+
+@pytest.mark.parametrize(
+    "words", [["SCHEDULE.STEP4.MAX_ITER", "9"], ["DATALOADER.NUM_WORKERS", "1", "SOLVER.CHECKPOINT_PERIOD", "9"]]
+)
+def test_what_a_step_has_not_begun_with_may_change(words, cut_run, capsys):
+    assert dry_run(cut_run[0], "--resume", *words) == 0
+    assert to_mend(capsys.readouterr().out) == []
+
+
+def test_plan_of_a_resume_finds_other_data(cut_run, capsys, monkeypatch):
+    monkeypatch.setattr("frcnn_alt.engine.trainer.hash_dicts", lambda dicts: "other boxes")
+    assert dry_run(cut_run[0], "--resume") == 1
+    (line,) = to_mend(capsys.readouterr().out)
+    assert "step1_rpn was made with another config; changed: the weights or the data that it started from" in line
+
+
+@pytest.mark.parametrize("flipped_images", ["recomputed", "mirrored"])
+def test_plan_names_the_second_sets_over_flipped_images(flipped_images, shapes, tmp_path):
+    cfg = tiny_config(shapes, tmp_path)
+    cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES = flipped_images
+    plan = AlternatingTrainer(cfg).plan()
+    (train,), (test,) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
+    rpn = [train, test] + ([f"{train}, flipped"] if flipped_images == "recomputed" else [])
+    assert [entry["proposals_out"] for entry in plan.steps] == [rpn, [], rpn, []]
+    assert (f"out: {train}, flipped" in str(plan)) == (flipped_images == "recomputed")
 
 
 def test_plan_of_a_resume_finds_a_folder_of_other_steps_or_a_damaged_manifest(cut_run, capsys):

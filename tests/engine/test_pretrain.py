@@ -1,6 +1,5 @@
 """Pre-training: it learns, its file fits the detector, and a run that is cut and resumed ends with the same weights."""
 
-import importlib.util
 import os
 
 from frcnn_alt import get_cfg
@@ -21,6 +20,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import HookBase
 from detectron2.modeling import build_model
 from PIL import Image
+from scripts import load_script
 
 REPOSITORY = os.path.join(os.path.dirname(__file__), "..", "..")
 HUES = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
@@ -222,11 +222,7 @@ def test_two_processes_train_what_one_does(shapes_root, tmp_path):
 
 
 def test_command_line(shapes_root, tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location(
-        "pretrain_backbone", os.path.join(REPOSITORY, "tools", "pretrain_backbone.py")
-    )
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script("tools/pretrain_backbone.py")
     config_file = tmp_path / "tiny.yaml"
     config_file.write_text(_crops_config(shapes_root, MAX_ITER=1).dump())
     args = tool.argument_parser().parse_args(

@@ -22,6 +22,15 @@ def _interrupt_at(monkeypatch, step, iteration):
     monkeypatch.setattr(StepTrainer, "run_step", run_step)
 
 
+def _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch):
+    """The run that `monkeypatch` cuts ends, resumed without it, with the undisturbed one's weights."""
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    monkeypatch.undo()
+    run(cfg, resume=True)
+    assert final_hash(cfg) == final_hash(undisturbed)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(shapes, tmp_path_factory):
     cfg = tiny_config(shapes, tmp_path_factory.mktemp("undisturbed") / "run")
@@ -33,11 +42,7 @@ def undisturbed(shapes, tmp_path_factory):
 def test_a_run_cut_in_any_step_ends_with_the_same_weights(step, shapes, undisturbed, tmp_path, monkeypatch):
     cfg = tiny_config(shapes, tmp_path / "run")
     _interrupt_at(monkeypatch, step, 3)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
-    monkeypatch.undo()
-    run(cfg, resume=True)
-    assert final_hash(cfg) == final_hash(undisturbed)
+    _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
 
 
 def test_a_run_cut_while_proposals_are_computed(shapes, undisturbed, tmp_path, monkeypatch):
@@ -47,11 +52,7 @@ def test_a_run_cut_while_proposals_are_computed(shapes, undisturbed, tmp_path, m
         raise KeyboardInterrupt
 
     monkeypatch.setattr("frcnn_alt.engine.step_proposals.compute_proposals", cut)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
-    monkeypatch.undo()
-    run(cfg, resume=True)
-    assert final_hash(cfg) == final_hash(undisturbed)
+    _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
 
 
 def test_a_new_run_over_an_old_one_takes_up_nothing_of_it(shapes, undisturbed, tmp_path, monkeypatch):
@@ -62,11 +63,7 @@ def test_a_new_run_over_an_old_one_takes_up_nothing_of_it(shapes, undisturbed, t
     os.remove(os.path.join(cfg.OUTPUT_DIR, "manifest.json"))  # what --overwrite does
     cfg.SEED = undisturbed.SEED
     _interrupt_at(monkeypatch, "step1_rpn", 1)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
-    monkeypatch.undo()
-    run(cfg, resume=True)
-    assert final_hash(cfg) == final_hash(undisturbed)
+    _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
 
 
 def test_a_second_resume_does_nothing_twice(undisturbed, monkeypatch):
@@ -111,11 +108,7 @@ def test_a_run_cut_between_the_last_two_checkpoints(shapes, undisturbed, tmp_pat
         stock(checkpointer, name, **kwargs)
 
     monkeypatch.setattr(SafeCheckpointer, "save", save)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
-    monkeypatch.undo()
-    run(cfg, resume=True)
-    assert final_hash(cfg) == final_hash(undisturbed)
+    _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
 
 
 def test_seconds_of_a_cut_step_count(shapes, tmp_path, monkeypatch):

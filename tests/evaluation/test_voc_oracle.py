@@ -16,6 +16,7 @@ from detectron2.structures import Boxes, Instances
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import voc_metric
+from oracles.overlap import overlap_of_pixels
 from voc_files import voc_annotation
 
 THRESHOLDS = [0.5, 0.55, 0.75, 0.95]
@@ -120,7 +121,7 @@ def test_recalls_on_the_eleven_points_count_as_in_the_original_programs(found):
 
 def test_a_width_includes_both_corners():
     """VOC's (1, 1, 2, 2) is four pixels: it overlaps (1, 1, 2, 4) by 4 of 8, and not by 1 of 3."""
-    assert voc_metric.iou((1, 1, 2, 2), (1, 1, 2, 4)) == 0.5
+    assert overlap_of_pixels((1, 1, 2, 2), (1, 1, 2, 4)) == 0.5
     scene = {"a": ([((0, 0, 2, 4), False)], [(0.9, (0, 0, 2, 2))])}
     assert by_package(scene, [0.49, 0.5], 2012).tolist() == [1, 0]
 

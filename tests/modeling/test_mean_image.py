@@ -3,19 +3,17 @@
 import sys
 from types import ModuleType
 
-import frcnn_alt
 from frcnn_alt.caffe_proto import BlobProto
 from frcnn_alt.modeling.mean_image import MeanImage, read_mean_image
 
 import numpy as np
 import pytest
 import torch
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from hypothesis import given
 from hypothesis import strategies as st
+from one_convolution_backbone import one_convolution_model
 from oracles.mean_image import network_input
 
 MODELS = ["FasterRCNN", "FasterRCNNProposalNetwork"]
@@ -26,43 +24,16 @@ def mean_pixels(height=5, width=7, seed=0):
     return (np.random.RandomState(seed).rand(height, width, 3) * 255).astype(np.float32)
 
 
-class InputKeepingBackbone(Backbone):
-    """Remembers the batch that it was given."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = torch.nn.Conv2d(3, 4, kernel_size=16, stride=16)
-
-    def forward(self, image):
-        self.seen = image.detach().cpu().double().numpy()
-        return {"conv": self.conv(image)}
-
-    def output_shape(self):
-        return {"conv": ShapeSpec(channels=4, stride=16)}
-
-
-@BACKBONE_REGISTRY.register()
-def build_input_keeping_backbone(cfg, input_shape):
-    return InputKeepingBackbone()
-
-
 def make_model(meta_architecture, path="", **model_keys):
-    cfg = frcnn_alt.get_cfg()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.META_ARCHITECTURE = meta_architecture
-    cfg.MODEL.BACKBONE.NAME = "build_input_keeping_backbone"
-    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16]]
-    cfg.MODEL.RPN.IN_FEATURES = cfg.MODEL.ROI_HEADS.IN_FEATURES = ["conv"]
-    cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 2
-    cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
-    cfg.MODEL.ROI_BOX_HEAD.NUM_FC, cfg.MODEL.ROI_BOX_HEAD.FC_DIM, cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 1, 8, 2
-    cfg.MODEL.PIXEL_STD = STD
-    cfg.MODEL.PIXEL_MEAN_IMAGE = str(path)
-    for key, value in model_keys.items():
-        cfg.MODEL[key] = value
-    torch.manual_seed(0)
-    return build_model(cfg)
+    """A network whose `seen` is the batch that its backbone was given last."""
+    keys = {"META_ARCHITECTURE": meta_architecture, "PIXEL_STD": STD, "PIXEL_MEAN_IMAGE": str(path), **model_keys}
+    model = one_convolution_model(*(part for key, value in keys.items() for part in (f"MODEL.{key}", value)))
+
+    def remember(_, inputs):
+        model.seen = inputs[0].detach().cpu().double().numpy()
+
+    model.backbone.register_forward_pre_hook(remember)
+    return model
 
 
 def one_input(height=40, width=56, seed=0):
@@ -99,8 +70,8 @@ def test_what_the_backbone_is_given(meta_architecture, training, mean_file):
     with EventStorage():
         model(inputs)
     oracle = network_input([image.numpy() for image in before], mean_pixels(), STD)
-    np.testing.assert_allclose(model.backbone.seen, oracle, atol=2e-4)
-    assert (model.backbone.seen[0, :, 40:] == 0).all() and (model.backbone.seen[1, :, :, 33:] == 0).all()
+    np.testing.assert_allclose(model.seen, oracle, atol=2e-4)
+    assert (model.seen[0, :, 40:] == 0).all() and (model.seen[1, :, :, 33:] == 0).all()
     assert all(torch.equal(one["image"], image) for one, image in zip(inputs, before))  # the caller's are not changed
 
 
@@ -119,7 +90,7 @@ def test_a_constant_mean_image_is_the_pixel_mean(meta_architecture, tmp_path):
     for path in ("", tmp_path / "constant.npy"):
         model = make_model(meta_architecture, path, PIXEL_MEAN=mean).eval()
         model([one_input()])
-        seen.append(model.backbone.seen)
+        seen.append(model.seen)
     np.testing.assert_allclose(*seen, atol=5e-5)
 
 
@@ -133,7 +104,7 @@ def test_the_state_dict_has_the_same_keys_with_and_without(meta_architecture, me
     without.eval()([one_input()])
     raw = one_input()["image"].double().numpy()
     expected = (raw - np.array([103.53, 116.28, 123.675])[:, None, None]) / np.array(STD)[:, None, None]
-    np.testing.assert_allclose(without.backbone.seen[0], expected, atol=1e-4)
+    np.testing.assert_allclose(without.seen[0], expected, atol=1e-4)
 
 
 def test_npy_is_in_the_order_of_the_input(mean_file):

@@ -2,60 +2,30 @@
 
 from types import SimpleNamespace
 
-import frcnn_alt
 from frcnn_alt.modeling.proposal_generator import current_image_scales, image_scales
 
 import pytest
 import torch
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from one_convolution_backbone import one_convolution_model
 
 MODELS = ["FasterRCNN", "FasterRCNNProposalNetwork"]
 STOCK = {"FasterRCNN": "GeneralizedRCNN", "FasterRCNNProposalNetwork": "ProposalNetwork"}
 
 
-class StridedBackbone(Backbone):
-    def __init__(self):
-        super().__init__()
-        self.conv = torch.nn.Conv2d(3, 4, kernel_size=16, stride=16)
-
-    def forward(self, image):
-        return {"conv": self.conv(image)}
-
-    def output_shape(self):
-        return {"conv": ShapeSpec(channels=4, stride=16)}
-
-
-@BACKBONE_REGISTRY.register()
-def build_strided_backbone(cfg, input_shape):
-    return StridedBackbone()
-
-
 def make_model(meta_architecture, *overrides):
-    cfg = frcnn_alt.get_cfg()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.META_ARCHITECTURE = meta_architecture
-    cfg.MODEL.BACKBONE.NAME = "build_strided_backbone"
-    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "FasterRCNNRPN"
-    cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE = 16
-    cfg.MODEL.ANCHOR_GENERATOR.NAME = "FasterRCNNAnchorGenerator"
-    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16, 32, 64]]
-    cfg.MODEL.RPN.HEAD_NAME = "SoftmaxRPNHead"
-    cfg.MODEL.RPN.IN_FEATURES = ["conv"]
-    cfg.MODEL.RPN.BOUNDARY_THRESH = 0
-    cfg.MODEL.RPN.NMS_THRESH = 1.0  # leaves all proposals, so that their sides can be looked at
-    cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
-    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["conv"]
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 2
-    cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
-    cfg.MODEL.ROI_BOX_HEAD.NUM_FC = 1
-    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 8
-    cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 2
-    cfg.merge_from_list(list(overrides))
-    torch.manual_seed(0)
-    return build_model(cfg)
+    return one_convolution_model(
+        *("MODEL.META_ARCHITECTURE", meta_architecture),
+        *("MODEL.PROPOSAL_GENERATOR.NAME", "FasterRCNNRPN"),
+        *("MODEL.PROPOSAL_GENERATOR.MIN_SIZE", 16),
+        *("MODEL.ANCHOR_GENERATOR.NAME", "FasterRCNNAnchorGenerator"),
+        *("MODEL.ANCHOR_GENERATOR.SIZES", [[16, 32, 64]]),
+        *("MODEL.RPN.HEAD_NAME", "SoftmaxRPNHead"),
+        *("MODEL.RPN.BOUNDARY_THRESH", 0),
+        *("MODEL.RPN.NMS_THRESH", 1.0),  # leaves all proposals, so that their sides can be looked at
+        *overrides,
+    )
 
 
 def one_input(**entries):

@@ -13,24 +13,15 @@ Boxes are inclusive 0-based pixels, x2 - x1 + 1 wide.
 """
 
 from .anchors import is_inside
+from .overlap import overlap_of_pixels
 
 IGNORED, NEGATIVE, POSITIVE = -1, 0, 1
-
-
-def overlap(a, b):
-    """Pixels in both boxes over pixels in either."""
-    width = min(a[2], b[2]) - max(a[0], b[0]) + 1
-    height = min(a[3], b[3]) - max(a[1], b[1]) + 1
-    if width <= 0 or height <= 0:
-        return 0.0
-    area_a, area_b = ((box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b))
-    return width * height / (area_a + area_b - width * height)
 
 
 def overlaps_inside(anchors, objects, height, width):
     """IoU with each object, by the index of each anchor inside the image."""
     return {
-        index: [overlap(anchor, one) for one in objects]
+        index: [overlap_of_pixels(anchor, one) for one in objects]
         for index, anchor in enumerate(anchors)
         if is_inside(anchor, height, width)
     }

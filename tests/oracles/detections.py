@@ -12,8 +12,9 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from .fast_rcnn_boxes import clip, decode, overlap
+from .fast_rcnn_boxes import clip, decode
 from .fast_rcnn_losses import softmax
+from .overlap import overlap
 
 
 class Detection(NamedTuple):

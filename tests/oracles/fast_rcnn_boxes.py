@@ -1,4 +1,4 @@
-"""Overlap and coding of single boxes with continuous corners x1, y1, x2, y2 (SPEC 0, 4.4).
+"""Best overlap and coding of single boxes with continuous corners x1, y1, x2, y2 (SPEC 0, 4.4).
 
 Coding (equation 2): shifts of the centre in units of the region's sides, and logarithms of the ratios of the sides.
 """
@@ -6,19 +6,7 @@ Coding (equation 2): shifts of the centre in units of the region's sides, and lo
 import math
 from typing import List, Sequence, Tuple
 
-Box = Sequence[float]
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union; 0 where the boxes do not share an area."""
-    ax1, ay1, ax2, ay2 = (float(value) for value in a)
-    bx1, by1, bx2, by2 = (float(value) for value in b)
-    width = min(ax2, bx2) - max(ax1, bx1)
-    height = min(ay2, by2) - max(ay1, by1)
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / ((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared)
+from .overlap import Box, overlap
 
 
 def best_overlap(box: Box, objects: Sequence[Box]) -> Tuple[int, float]:

@@ -9,15 +9,9 @@ over all objects; AR is the mean recall over the thresholds 0.5, 0.55 ... 0.95. 
 x2 - x1.
 """
 
+from .overlap import overlap
+
 PERCENTS = [50, 55, 60, 65, 70, 75, 80, 85, 90, 95]
-
-
-def iou(box, other):
-    """IoU of two continuous boxes (x1, y1, x2, y2); 0 where both are without area."""
-    width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
-    height = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
-    area, other_area = ((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
-    return width * height / (area + other_area - width * height) if width * height > 0 else 0.0
 
 
 def one_to_one_overlaps(boxes, objects):
@@ -28,11 +22,11 @@ def one_to_one_overlaps(boxes, objects):
         best = (-1.0, None, None)
         for number in objects_left:
             for box in boxes_left:
-                overlap = iou(boxes[box], objects[number])
-                if overlap > best[0]:
-                    best = (overlap, number, box)
-        overlap, number, box = best
-        served[number] = overlap
+                iou = overlap(boxes[box], objects[number])
+                if iou > best[0]:
+                    best = (iou, number, box)
+        iou, number, box = best
+        served[number] = iou
         objects_left.remove(number)
         boxes_left.remove(box)
     return served
@@ -40,7 +34,7 @@ def one_to_one_overlaps(boxes, objects):
 
 def maximum_overlaps(boxes, objects):
     """The highest IoU of each object of an image; 0 without boxes."""
-    return [max((iou(box, one) for box in boxes), default=0.0) for one in objects]
+    return [max((overlap(box, one) for box in boxes), default=0.0) for one in objects]
 
 
 def recalls(images, limit, overlaps=one_to_one_overlaps):

@@ -7,7 +7,7 @@ it by more than 0.7; the best of what remains are kept.
 Boxes are inclusive 0-based pixels of the network's input, x2 - x1 + 1 wide.
 """
 
-from .anchor_labels import overlap
+from .overlap import overlap_of_pixels
 
 
 def clip(box, height, width):
@@ -35,7 +35,7 @@ def suppress(boxes, threshold):
     """Indices of the boxes that remain; `boxes` are ordered from the best on."""
     kept = []
     for index, box in enumerate(boxes):
-        if all(overlap(box, boxes[better]) <= threshold for better in kept):
+        if all(overlap_of_pixels(box, boxes[better]) <= threshold for better in kept):
             kept.append(index)
     return kept
 

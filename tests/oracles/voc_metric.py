@@ -14,17 +14,9 @@ in double precision with multiples of 0.1: three objects of ten (0.3) do not rea
 more, and six of ten and seven of ten do not reach theirs either. Later years: the area under the same envelope.
 """
 
+from .overlap import overlap_of_pixels
+
 ELEVEN_RECALLS = [k * 0.1 for k in range(11)]
-
-
-def iou(box, other):
-    """IoU of two boxes whose corners both belong to them."""
-    width = min(box[2], other[2]) - max(box[0], other[0]) + 1
-    height = min(box[3], other[3]) - max(box[1], other[1]) + 1
-    if width <= 0 or height <= 0:
-        return 0.0
-    area, other_area = ((b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in (box, other))
-    return width * height / (area + other_area - width * height)
 
 
 def judge(detections, objects, threshold):
@@ -40,8 +32,9 @@ def judge(detections, objects, threshold):
     for image, _, box in sorted(detections, key=lambda detection: -detection[1]):  # sorted() is stable
         best, best_iou = None, 0.0
         for number, (object_box, _) in enumerate(objects[image]):
-            if iou(box, object_box) > best_iou:
-                best, best_iou = number, iou(box, object_box)
+            iou = overlap_of_pixels(box, object_box)
+            if iou > best_iou:
+                best, best_iou = number, iou
         if best is None or not best_iou > threshold:
             verdicts.append("false")
         elif objects[image][best][1]:

@@ -118,7 +118,7 @@ def test_nothing_to_import(tmp_path):
 
 
 def test_filter_of_pyfrcnn_by_hand(tmp_path):
-    """Between inclusive corners 2 in x are enough, and in y it takes 3; of boxes equal in whole pixels the first stays."""
+    """Between inclusive corners 2 in x are enough, 3 in y; of boxes equal in whole pixels the first stays."""
     boxes = [[0, 0, 3, 4], [0, 0, 2, 9], [5, 5, 8, 8], [5, 5, 9, 9], [0, 0, 3, 4], [0, 0, 60, 40], [5.25, 5, 9, 8.75]]
     assert bring_in(tmp_path, {1: boxes}, dicts(1))[1][0].tolist() == boxes
     kept = bring_in(tmp_path, {1: boxes}, dicts(1), drop_duplicate_and_tiny=True)

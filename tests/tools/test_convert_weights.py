@@ -1,6 +1,5 @@
 """tools/convert_weights.py: what it writes, what it tells, and what it refuses."""
 
-import importlib.util
 from pathlib import Path
 
 from frcnn_alt.checkpointing import SafeCheckpointer, read_checkpoint
@@ -13,6 +12,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from oracles.caffe_wire import V1, net
 from random_detector import caffe_weights, detector_config, picture, randomise
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ["--config-file", str(ROOT / "configs" / "zf_4step.yaml")]
@@ -21,10 +21,7 @@ NARROW = ["MODEL.BACKBONE.WIDTH_MULTIPLIER", "0.0625", "MODEL.ROI_BOX_HEAD.FC_DI
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("convert_weights", ROOT / "tools" / "convert_weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/convert_weights.py")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """tools/visualize.py: what it draws, where, and what it says when it cannot."""
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from PIL import Image
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("disc", "star")
@@ -20,11 +20,7 @@ CLASSES = ("disc", "star")
 
 @pytest.fixture(scope="module")
 def tool():
-    # By path, for detectron2 0.6 brings a package that is called tools.
-    spec = importlib.util.spec_from_file_location("visualize", ROOT / "tools" / "visualize.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/visualize.py")
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,9 @@ class FasterRCNNROIHeads(StandardROIHeads):
     """``StandardROIHeads`` whose box branch is that of the paper (section 3.2, SPEC 5).
 
     What is different: the corners that RoI max pooling is given, per-class statistics of the box targets, a limit of
-    boxes per class before NMS, and images without objects (see ``_sample_proposals``). Everything else, from matching
-    to masks, is detectron2's. Constructor arguments are those of ``StandardROIHeads``.
+    boxes per class before NMS, images without objects (see ``_sample_proposals``), and proposals that are part of the
+    graph (see ``label_and_sample_proposals``). Everything else, from matching to masks, is detectron2's. Constructor
+    arguments are those of ``StandardROIHeads``.
     """
 
     @classmethod

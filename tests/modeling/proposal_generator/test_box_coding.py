@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from oracles.anchor_labels import overlap
 from oracles.box_coding import LARGEST_SCALE_DELTA, clamp_scales, decode_matlab, decode_pyfrcnn, encode
+from oracles.overlap import overlap_of_pixels
 from oracles.proposal_selection import clip, select_proposals
 from small_rpn import STATISTICS, grid, inclusive, make_rpn
 
@@ -78,7 +78,7 @@ def hang_on_rounding(candidates, height, width, least, threshold):
     """Whether a rounding error decides on a box: by its smallest side or by its overlap with another."""
     clipped = [clip(box, height, width) for box in candidates]
     sides = np.array([[x2 - x1 + 1, y2 - y1 + 1] for x1, y1, x2, y2 in clipped])
-    overlaps = [overlap(a, b) for i, a in enumerate(clipped) for b in clipped[:i]]
+    overlaps = [overlap_of_pixels(a, b) for i, a in enumerate(clipped) for b in clipped[:i]]
     return (np.abs(sides - least) < 1e-3).any() or (np.abs(np.array(overlaps) - threshold) < 1e-5).any()
 
 

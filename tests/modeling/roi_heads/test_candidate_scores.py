@@ -1,6 +1,5 @@
 """The scores that enter NMS: what they are, who hands them out, and when nobody does."""
 
-import frcnn_alt
 from frcnn_alt.modeling.roi_heads.candidate_scores import (
     candidate_scores,
     collect_candidate_scores,
@@ -11,49 +10,29 @@ import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone, GeneralizedRCNNWithTTA, build_model
+from detectron2.modeling import GeneralizedRCNNWithTTA, build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from hypothesis import given
 from hypothesis import strategies as st
+from one_convolution_backbone import NUM_CLASSES as K
+from one_convolution_backbone import one_convolution_config
 
-K = 2
 INFINITY = float("inf")
 
 
-@BACKBONE_REGISTRY.register()
-class OneConvolutionBackbone(Backbone):
-    def __init__(self, cfg, input_shape):
-        super().__init__()
-        self.conv = torch.nn.Conv2d(3, 4, kernel_size=16, stride=16)
-
-    def forward(self, image):
-        return {"conv": self.conv(image)}
-
-    def output_shape(self):
-        return {"conv": ShapeSpec(channels=4, stride=16)}
-
-
 def make_config(*overrides):
-    cfg = frcnn_alt.get_cfg()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.META_ARCHITECTURE = "FasterRCNN"
-    cfg.MODEL.BACKBONE.NAME = "OneConvolutionBackbone"
-    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16, 32]]
-    cfg.MODEL.RPN.IN_FEATURES = cfg.MODEL.ROI_HEADS.IN_FEATURES = ["conv"]
-    cfg.MODEL.ROI_HEADS.NAME = "FasterRCNNROIHeads"
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = K
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-    cfg.MODEL.ROI_HEADS.PRE_NMS_TOPK_PER_CLASS_TEST = 10
-    cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
-    cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE = "ROIPool"
-    cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
-    cfg.MODEL.ROI_BOX_HEAD.NUM_FC, cfg.MODEL.ROI_BOX_HEAD.FC_DIM, cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 1, 8, 2
-    cfg.INPUT.MIN_SIZE_TEST = 64
-    cfg.TEST.DETECTIONS_PER_IMAGE = -1
-    cfg.merge_from_list(list(overrides))
-    return cfg
+    return one_convolution_config(
+        *("MODEL.META_ARCHITECTURE", "FasterRCNN"),
+        *("MODEL.ROI_HEADS.NAME", "FasterRCNNROIHeads"),
+        *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0),
+        *("MODEL.ROI_HEADS.PRE_NMS_TOPK_PER_CLASS_TEST", 10),
+        *("MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIPool"),
+        *("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", (1.0, 1.0, 1.0, 1.0)),
+        *("INPUT.MIN_SIZE_TEST", 64),
+        *("TEST.DETECTIONS_PER_IMAGE", -1),
+        *overrides,
+    )
 
 
 def make_model(*overrides):

@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracles.detections import detect
-from oracles.fast_rcnn_boxes import overlap
+from oracles.overlap import overlap
 from region_scenes import NUM_CLASSES, preset_config, preset_roi_heads
 
 K = NUM_CLASSES

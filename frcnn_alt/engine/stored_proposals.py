@@ -1,0 +1,54 @@
+"""The proposal sets that a config names: opened and compared with the data sets before anything is built on them."""
+
+from typing import Dict, List, Tuple
+
+from detectron2.config import CfgNode
+
+from ..data import load_dataset_dicts
+from ..proposals import ProposalSet, ProposalSetError
+from .defaults import ConfigError
+
+__all__ = ["check_proposal_sets", "open_proposal_sets"]
+
+
+def check_proposal_sets(cfg: CfgNode, split: str) -> List[str]:
+    """Return what is wrong with the stored proposals of `cfg`, one sentence each; empty when every image has them.
+
+    Args:
+        cfg: reads DATASETS.<split> and DATASETS.PROPOSAL_FILES_<split> where MODEL.LOAD_PROPOSALS.
+        split: "TRAIN" or "TEST".
+
+    Raises:
+        DatasetError: a data set cannot be loaded.
+    """
+    return _open(cfg, split)[1] if cfg.MODEL.LOAD_PROPOSALS else []
+
+
+def open_proposal_sets(cfg: CfgNode, split: str) -> Dict[str, ProposalSet]:
+    """Open DATASETS.PROPOSAL_FILES_<split>: data set name -> its set.
+
+    Raises:
+        ConfigError: sets are missing, damaged or lack images; all of them are named.
+    """
+    sets, problems = _open(cfg, split)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return sets
+
+
+def _open(cfg: CfgNode, split: str) -> Tuple[Dict[str, ProposalSet], List[str]]:
+    key = f"DATASETS.PROPOSAL_FILES_{split}"
+    names, files = cfg.DATASETS[split], cfg.DATASETS[f"PROPOSAL_FILES_{split}"]
+    if len(names) != len(files):
+        return {}, [
+            f"MODEL.LOAD_PROPOSALS is True, but {key} names {len(files)} proposal sets for {len(names)} data sets, "
+            f"DATASETS.{split} {tuple(names)}: name one folder for each, in the same order."
+        ]
+    sets, problems = {}, []
+    for name, file in zip(names, files):
+        try:
+            sets[name] = ProposalSet(file)
+            sets[name].check_covers(load_dataset_dicts(name))
+        except ProposalSetError as error:
+            problems.append(f"{key}, for {name}: {error}")
+    return sets, problems

@@ -1,0 +1,69 @@
+"""A single training's SOLVER is checked like the steps of a schedule; what is evaluated alone needs neither."""
+
+import os
+
+from frcnn_alt import get_cfg
+from frcnn_alt.engine import SingleStepTrainer, check_config
+
+import pytest
+from miniature import CONFIGS, tiny_config
+
+
+def config(trainer):
+    cfg = get_cfg()
+    cfg.merge_from_file(os.path.join(CONFIGS, "Base-RCNN-ZF.yaml"))
+    cfg.DATASETS.TRAIN, cfg.TRAINER = ("some",), trainer
+    return cfg
+
+
+WRONG = [
+    ("MAX_ITER", 0, "at least 1 iteration"),
+    ("MAX_ITER", -3, "at least 1 iteration"),
+    ("STEPS", (3, 2), "rising order"),
+    ("STEPS", (2, 2), "rising order"),
+    ("BASE_LR", 0.0, "above 0"),
+    ("BASE_LR", -0.1, "above 0"),
+    ("IMS_PER_BATCH", 0, "multiple of the number of processes, 1"),
+    ("IMS_PER_BATCH", -2, "multiple of the number of processes, 1"),
+]
+
+
+@pytest.mark.parametrize(
+    "trainer, node, other",
+    [("SingleStepTrainer", "SOLVER", "SCHEDULE.STEP3"), ("AlternatingTrainer", "SCHEDULE.STEP3", "SOLVER")],
+)
+@pytest.mark.parametrize("key, value, message", WRONG)
+def test_each_trainer_has_its_own_keys_checked(trainer, node, other, key, value, message):
+    cfg = config(trainer)
+    assert check_config(cfg) == []
+    cfg.merge_from_list([f"{other}.{key}", value])
+    assert check_config(cfg) == []
+    cfg.merge_from_list([f"{node}.{key}", value])
+    (problem,) = check_config(cfg)
+    assert problem.startswith(f"{node}.{key} is {value}") and message in problem
+    assert check_config(cfg, trains=False) == []
+
+
+@pytest.mark.parametrize("trainer, key", [("SingleStepTrainer", "SOLVER"), ("AlternatingTrainer", "SCHEDULE.STEP1")])
+def test_a_batch_that_the_processes_cannot_share(trainer, key, monkeypatch):
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    cfg = config(trainer)
+    cfg.SCHEDULE.STEP1.IMS_PER_BATCH = cfg.SCHEDULE.STEP3.IMS_PER_BATCH = cfg.SOLVER.IMS_PER_BATCH = 2
+    assert check_config(cfg) == []
+    cfg.merge_from_list([f"{key}.IMS_PER_BATCH", 3])
+    (problem,) = check_config(cfg)
+    assert f"{key}.IMS_PER_BATCH is 3: it must be a multiple of the number of processes, 2" in problem
+
+
+def test_a_single_trainings_plan_says_it(shapes, tmp_path):
+    cfg = tiny_config(shapes, tmp_path)
+    cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS = "fixed"
+    cfg.TRAINER, cfg.SOLVER.MAX_ITER = "SingleStepTrainer", 0
+    assert [problem.split(" is ")[0] for problem in SingleStepTrainer(cfg).plan().problems] == ["SOLVER.MAX_ITER"]
+
+
+def test_what_is_evaluated_needs_no_training_data_and_may_be_one_step():
+    cfg = config("AlternatingTrainer")
+    cfg.DATASETS.TRAIN, cfg.MODEL.PROPOSAL_GENERATOR.NAME, cfg.MODEL.LOAD_PROPOSALS = (), "PrecomputedProposals", True
+    assert len(check_config(cfg)) == 2
+    assert check_config(cfg, trains=False) == []
