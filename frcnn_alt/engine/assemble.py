@@ -13,7 +13,9 @@ from ..checkpointing import pixels_of_config, read_checkpoint, select_components
 from ..modeling.mean_image import read_mean_image
 from .manifest import write_text
 
-__all__ = ["assemble", "final_config"]
+__all__ = ["MEAN_IMAGE_FILE", "assemble", "final_config"]
+
+MEAN_IMAGE_FILE = "mean_image.npy"  # beside the final network, where the run subtracts one
 
 
 def final_config(cfg: CfgNode, weights: str) -> CfgNode:
@@ -25,7 +27,7 @@ def final_config(cfg: CfgNode, weights: str) -> CfgNode:
     final.defrost()
     final.MODEL.WEIGHTS = os.path.abspath(weights)
     if cfg.MODEL.PIXEL_MEAN_IMAGE:
-        final.MODEL.PIXEL_MEAN_IMAGE = os.path.join(os.path.dirname(final.MODEL.WEIGHTS), "mean_image.npy")
+        final.MODEL.PIXEL_MEAN_IMAGE = os.path.join(os.path.dirname(final.MODEL.WEIGHTS), MEAN_IMAGE_FILE)
     final.freeze()
     return final
 

@@ -28,6 +28,7 @@ from ..checkpointing import (
 )
 from ..data import DatasetError, check_datasets
 from ..proposals import ProposalSetError
+from .assemble import MEAN_IMAGE_FILE
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
 from .manifest import write_json
@@ -115,11 +116,15 @@ def _weights_for_evaluation(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Find the network that ``--eval-only`` means.
 
     Of a training config that is the one its run made, not its initial weights; of a run's or a step's own config.yaml
-    the one beside it, wherever the folder has been moved to.
+    the one beside it, wherever the folder has been moved to, with the mean image that lies there.
     """
     beside = os.path.dirname(os.path.abspath(args.config_file)) if args.config_file else ""
     if os.path.isfile(os.path.join(beside, "manifest.json")):
         cfg.OUTPUT_DIR = beside
+        copy = os.path.join(beside, MEAN_IMAGE_FILE)
+        earlier = cfg.MODEL.PIXEL_MEAN_IMAGE if "MODEL.PIXEL_MEAN_IMAGE" not in (args.opts or []) else ""
+        if os.path.basename(earlier) == MEAN_IMAGE_FILE and os.path.isfile(copy):
+            cfg.MODEL.PIXEL_MEAN_IMAGE = copy
     elif args.config_file:
         _follow_moved_step(cfg, args.config_file)
     finished = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")

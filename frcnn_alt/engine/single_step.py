@@ -131,12 +131,18 @@ class SingleStepTrainer(Evaluates):
     def _initialize(self, model: nn.Module) -> None:
         SafeCheckpointer(model).load(self.cfg.MODEL.WEIGHTS)
         dicts = load_training_dicts(self.cfg)
-        if hasattr(model, "proposal_generator"):
+        if _is_trained(model, "proposal_generator"):
             measure_proposal_statistics(self.cfg, model, dicts)
-        if hasattr(model, "roi_heads") and self.cfg.MODEL.LOAD_PROPOSALS:
+        if _is_trained(model, "roi_heads") and self.cfg.MODEL.LOAD_PROPOSALS:
             sets, about = open_proposal_sets(self.cfg, "TRAIN"), self.cfg.DATASETS
             topk, crowd_thresh = about.PRECOMPUTED_PROPOSAL_TOPK_TRAIN, about.PROPOSAL_CROWD_THRESH
             measure_region_statistics(model, dicts, sets, topk, crowd_thresh=crowd_thresh)
+
+
+def _is_trained(model: nn.Module, component: str) -> bool:
+    """Whether `model` has such a component that is not frozen; a frozen one needs the statistics it learnt with."""
+    part = getattr(model, component, None)
+    return part is not None and any(parameter.requires_grad for parameter in part.parameters())
 
 
 def _joint_training_problems(cfg: CfgNode, model: nn.Module) -> List[str]:

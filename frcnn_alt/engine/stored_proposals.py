@@ -48,6 +48,10 @@ def _open(cfg: CfgNode, split: str) -> Tuple[Dict[str, ProposalSet], List[str]]:
     for name, file in zip(names, files):
         try:
             sets[name] = ProposalSet(file)
+            made_for = sets[name].dataset_name
+            if made_for != name and made_for in names:  # image ids of two data sets may be equal
+                problems.append(f"{key}: {file} is of {made_for}, but stands in the place of {name}: swap the folders.")
+                continue
             sets[name].check_covers(load_dataset_dicts(name))
         except ProposalSetError as error:
             problems.append(f"{key}, for {name}: {error}")

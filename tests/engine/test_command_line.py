@@ -8,6 +8,7 @@ import sys
 from frcnn_alt.data.shapes import make_shapes
 from frcnn_alt.engine import ConfigError, default_argument_parser, main, run_command_line
 
+import numpy as np
 import pytest
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -131,7 +132,11 @@ def test_overwriting_removes_what_would_pass_for_the_new_runs_results(folder, mo
 
 
 def test_a_moved_run_is_evaluated_where_it_is(folder, monkeypatch, tmp_path):
-    assert main(_run(folder, "OUTPUT_DIR", str(folder / "there"))) == 0
+    """With the mean image that lies beside its network; the one that it was trained with may be gone."""
+    np.save(folder / "mean.npy", np.full((3, 4, 3), 100.0, np.float32))
+    words = ["MODEL.PIXEL_MEAN_IMAGE", str(folder / "mean.npy")]
+    assert main(_run(folder, "OUTPUT_DIR", str(folder / "there"), *words)) == 0
+    (folder / "mean.npy").unlink()
     (folder / "there").rename(folder / "moved")
     monkeypatch.chdir(tmp_path)
     moved = default_argument_parser().parse_args(

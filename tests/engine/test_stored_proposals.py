@@ -2,6 +2,7 @@
 
 from frcnn_alt.data import load_dataset_dicts
 from frcnn_alt.engine import AlternatingTrainer, ConfigError, SingleStepTrainer
+from frcnn_alt.engine.step_trainer import build_step_model
 from frcnn_alt.engine.stored_proposals import check_proposal_sets, open_proposal_sets
 
 import numpy as np
@@ -39,6 +40,14 @@ def test_a_detector_alone_trains_and_is_evaluated_on_stored_proposals(config):
     assert "AP50" in SingleStepTrainer(config).train()["bbox"]
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_heads_keep_the_statistics_that_they_learnt_with(frozen, config):
+    config.MODEL.FREEZE_COMPONENTS = ("roi_heads",) if frozen else ()
+    model = build_step_model(config)
+    SingleStepTrainer(config)._initialize(model)
+    assert (model.roi_heads.box_predictor.box2box_transform.std == 1).all() == frozen
+
+
 @pytest.mark.parametrize("split", ["TRAIN", "TEST"])
 def test_a_set_for_each_data_set(split, config):
     config.DATASETS[f"PROPOSAL_FILES_{split}"] = ()
@@ -62,6 +71,19 @@ def test_every_missing_file_and_image_is_named(split, config, tmp_path):
     with pytest.raises(ConfigError) as error:
         open_proposal_sets(config, split)
     assert str(error.value) == "\n".join(problems)
+
+
+def test_sets_in_the_order_of_other_data_sets_are_told(config):
+    """Their images may have equal ids, so that nothing else would notice."""
+    names = (*config.DATASETS.TRAIN, *config.DATASETS.TEST)
+    files = [*config.DATASETS.PROPOSAL_FILES_TRAIN, *config.DATASETS.PROPOSAL_FILES_TEST]
+    config.DATASETS.TRAIN, config.DATASETS.PROPOSAL_FILES_TRAIN = names, tuple(files)
+    assert check_proposal_sets(config, "TRAIN") == []
+    config.DATASETS.PROPOSAL_FILES_TRAIN = tuple(files[::-1])
+    problems = check_proposal_sets(config, "TRAIN")
+    for problem, file, made_for, name in zip(problems, files[::-1], names[::-1], names):
+        assert f"PROPOSAL_FILES_TRAIN: {file} is of {made_for}, but stands in the place of {name}" in problem
+    assert len(problems) == 2
 
 
 def test_evaluation_names_all_sets_before_the_first_image(config, tmp_path):

@@ -24,8 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles.set_wide_threshold import set_wide_detections
 
-K, SIDE = 3, 64
-NAMES = ["bird", "cat", "dog"]
+K, SIDE, NAMES = 3, 64, ["bird", "cat", "dog"]
 
 
 class NoBackbone(Backbone):
