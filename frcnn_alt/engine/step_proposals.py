@@ -86,7 +86,7 @@ def verify_proposals(
 
     Raises:
         ConfigError: a set is another one than the step wrote.
-        ProposalSetError: a set is not there, or damaged.
+        ProposalSetError: a set is not there, or is damaged as far as its index and sizes show.
     """
     for name, flipped in _sets(names, recompute_flipped):
         path = proposal_path(output_dir, name, flipped=flipped)
