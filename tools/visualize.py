@@ -15,6 +15,7 @@ from frcnn_alt import get_cfg
 from frcnn_alt.checkpointing import CheckpointError, SafeCheckpointer, weight_files
 from frcnn_alt.data import DatasetError
 from frcnn_alt.engine.defaults import ConfigError, setup_cfg
+from frcnn_alt.engine.trained_network import find_trained_network
 from frcnn_alt.report import LabelledBox, class_color, draw_boxes
 
 import matplotlib
@@ -77,7 +78,7 @@ def list_images(paths: List[str], output: str) -> List[str]:
 
 
 def build_cfg(args: argparse.Namespace) -> CfgNode:
-    """Build the config of the network to draw with.
+    """Build the config of the network to draw with: the trained one that ``--eval-only`` would take.
 
     Raises:
         ConfigError, DatasetError: the config cannot be used; the message says why.
@@ -88,10 +89,16 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
         # The network's own data need not be on this machine; what has to be known about them is in a run's config.
         away = ["DATASETS.VOC_LAYOUT.ROOT", "", "DATASETS.COCO_JSON.TRAIN_JSON", "", "DATASETS.COCO_JSON.TEST_JSON", ""]
         cfg = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=[*args.opts, *away]))
+    find_trained_network(cfg, args)
     if not cfg.MODEL.WEIGHTS or not all(map(os.path.isfile, weight_files(cfg.MODEL.WEIGHTS))):
         raise ConfigError(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist. Give the config.yaml of a finished run, or add "
             "MODEL.WEIGHTS <file> at the end of the command."
+        )
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise ConfigError(
+            f"{args.config_file} is of a detector that is given its proposals, such as step 2's, and photographs come "
+            "without: give the config.yaml of the whole run, whose network makes its own."
         )
     if args.proposals > 0:
         if cfg.MODEL.META_ARCHITECTURE in _PROPOSAL_NETWORKS:
@@ -154,7 +161,8 @@ def visualize(args: argparse.Namespace) -> int:
         except OSError as error:
             print(f"skipped {file}: {error}", file=sys.stderr)
             continue
-        boxes = labelled_boxes(predictor(image), names, args.confidence_threshold)
+        prediction = predictor(image)
+        boxes = labelled_boxes(prediction, names, args.confidence_threshold)
         stem = os.path.splitext(os.path.basename(file))[0]
         target = os.path.join(args.output, f"{stem}.jpg")
         if target in drawn:  # photo.jpg of two folders, or photo.jpg and photo.png
@@ -162,7 +170,7 @@ def visualize(args: argparse.Namespace) -> int:
         photograph = Image.fromarray(image[:, :, ::-1])
         draw_boxes(photograph, boxes, long_side=max(800, *photograph.size)).save(target, quality=92)
         drawn.append(target)
-        print(f"{target}: {len(boxes)} {'proposals' if args.proposals > 0 else 'detections'}")
+        print(f"{target}: {len(boxes)} {'proposals' if 'proposals' in prediction else 'detections'}")
     skipped = f", skipped {len(files) - len(drawn)}" if len(drawn) < len(files) else ""
     print(f"drew {len(drawn)} of {len(files)} images into {args.output}{skipped}")
     return 0 if len(drawn) == len(files) else 1

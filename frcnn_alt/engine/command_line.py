@@ -28,11 +28,11 @@ from ..checkpointing import (
 )
 from ..data import DatasetError, check_datasets
 from ..proposals import ProposalSetError
-from .assemble import MEAN_IMAGE_FILE
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
 from .manifest import write_json
 from .stored_proposals import check_proposal_sets
+from .trained_network import find_trained_network
 from .trainer_registry import TRAINER_REGISTRY, build_trainer
 
 __all__ = ["main", "run_command_line"]
@@ -112,45 +112,8 @@ def _check_folder(cfg: CfgNode, args: argparse.Namespace) -> None:
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 
-def _weights_for_evaluation(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Find the network that ``--eval-only`` means.
-
-    Of a training config that is the one its run made, not its initial weights; of a run's or a step's own config.yaml
-    the one beside it, wherever the folder has been moved to, with the mean image that lies there.
-    """
-    beside = os.path.dirname(os.path.abspath(args.config_file)) if args.config_file else ""
-    if os.path.isfile(os.path.join(beside, "manifest.json")):
-        cfg.OUTPUT_DIR = beside
-        copy = os.path.join(beside, MEAN_IMAGE_FILE)
-        earlier = cfg.MODEL.PIXEL_MEAN_IMAGE if "MODEL.PIXEL_MEAN_IMAGE" not in (args.opts or []) else ""
-        if os.path.basename(earlier) == MEAN_IMAGE_FILE and os.path.isfile(copy):
-            cfg.MODEL.PIXEL_MEAN_IMAGE = copy
-    elif args.config_file:
-        _follow_moved_step(cfg, args.config_file)
-    finished = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
-    if "MODEL.WEIGHTS" not in (args.opts or []) and os.path.isfile(finished):
-        cfg.MODEL.WEIGHTS = finished
-
-
-def _follow_moved_step(cfg: CfgNode, config_file: str) -> None:
-    """Evaluate a step by its own config.yaml where its run lies now: its folder, and the proposals of steps before it.
-
-    In the config both are as the run wrote them.
-    """
-    run_folder, step = os.path.split(os.path.dirname(os.path.abspath(config_file)))
-    earlier_run_folder, earlier_step = os.path.split(os.path.abspath(cfg.OUTPUT_DIR))
-    if step != earlier_step or not os.path.isfile(os.path.join(run_folder, "manifest.json")):
-        return
-    files = []
-    for file in cfg.DATASETS.PROPOSAL_FILES_TEST:
-        inside = os.path.relpath(os.path.abspath(file), earlier_run_folder)
-        files.append(file if inside.startswith(os.pardir) else os.path.join(run_folder, inside))
-    cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(files)
-    cfg.OUTPUT_DIR = os.path.join(run_folder, step)
-
-
 def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
-    _weights_for_evaluation(cfg, args)
+    find_trained_network(cfg, args)
     if not cfg.MODEL.WEIGHTS or not all(map(os.path.isfile, weight_files(cfg.MODEL.WEIGHTS))):
         raise ConfigError(f"--eval-only needs a trained network; MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist.")
     if not cfg.DATASETS.TEST:

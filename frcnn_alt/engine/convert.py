@@ -79,9 +79,15 @@ def convert_weights(cfg: CfgNode, files: Sequence[str], output: str, *, overwrit
         raise ConfigError(f"--output {output}: the name of the file to write ends in .pth.")
     if os.path.exists(output) and not overwrite:
         raise ConfigError(f"{output} exists already: choose another --output, or --overwrite it.")
+    missing = [file for file in files if not os.path.isfile(file)]
+    if missing:
+        raise ConfigError(f"{' and '.join(missing)}: there is no such file to convert.")
     checkpoint = read_checkpoint(",".join(files))
     if "form" not in checkpoint.get("frcnn_alt", {}):
-        raise CheckpointError(f"{files[0]} needs no conversion: its names are not those of Caffe or torchvision.")
+        raise CheckpointError(
+            f"{files[0]} is neither Caffe's nor torchvision's vgg16, which are all that is converted here. A file of "
+            "this package needs no conversion: MODEL.WEIGHTS takes it as it is."
+        )
     model = _model_with_anchors(cfg)
     fitted = fit_to_model(checkpoint, model)
     if not fitted["model"]:

@@ -64,6 +64,8 @@ def _explain(error: Exception, cfg: CfgNode, where: str) -> ConfigError:
 
 def _merge(cfg: CfgNode, config_files: List[str], opts: List[str]) -> None:
     for config_file in config_files:
+        if os.path.isdir(config_file):
+            raise ConfigError(f"Config file {config_file} is a folder: name a yaml file in it.")
         if not os.path.isfile(config_file):
             raise ConfigError(f"Config file not found: {config_file}")
         try:
@@ -74,6 +76,8 @@ def _merge(cfg: CfgNode, config_files: List[str], opts: List[str]) -> None:
             raise ConfigError(f"{config_file} is no config: it holds no KEY: VALUE lines.") from error
         except Exception as error:  # yaml's own errors, of several classes
             raise ConfigError(f"{config_file} cannot be read as a config: {error}") from error
+    if opts and opts[0].endswith((".yaml", ".yml")):
+        raise ConfigError(f"{opts[0]} stands where a KEY is expected: each overlay needs its own --overlay before it.")
     if len(opts) % 2:
         flags = [word for word in opts if word.startswith("--")]
         hint = f" Flags go before the first KEY: {' '.join(flags)}." if flags else ""

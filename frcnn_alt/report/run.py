@@ -105,7 +105,8 @@ def read_run(run_dir: str) -> Run:
     manifest = _read_json(run_dir, _MANIFEST)
     if manifest is None:
         raise ReportError(
-            f"{run_dir} is not a run folder: it has no {_MANIFEST}, which tools/train_net.py writes there."
+            f"{run_dir} is not a run folder: it has no {_MANIFEST}, which a training in steps by tools/train_net.py "
+            "writes there. There is no report of a joint training or of a single step."
         )
     if not isinstance(manifest.get("steps"), list):
         raise ReportError(f"{os.path.join(run_dir, _MANIFEST)} has no list of steps; is it of another program?")

@@ -120,6 +120,9 @@ def test_typo_in_a_yaml_names_the_file(tmp_path):
     "words, message",
     [
         (["--config-file", "configs/nowhere.yaml"], "configs/nowhere.yaml"),
+        (["--overlay", CONFIGS], "is a folder"),
+        (["--overlay", os.path.join(CONFIGS, "zf_4step.yaml"), "modern.yaml"], "modern.yaml .*its own --overlay"),
+        (["--overlay", os.path.join(CONFIGS, "zf_4step.yaml"), "a.yaml", "b.yaml"], "a.yaml .*its own --overlay"),
         (["SOLVER.BASE_LR"], "pairs"),
         (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER|Type mismatch"),
         (["DATASETS.VOC_LAYOUT.ROOT", "/nowhere/at/all"], "DATASETS.VOC_LAYOUT.ROOT"),

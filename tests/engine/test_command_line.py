@@ -102,7 +102,8 @@ def test_a_run_that_cannot_start_says_why_and_leaves_none(folder, tmp_path, caps
 
 def test_the_tool_itself_starts(folder):
     command = [sys.executable, os.path.join(ROOT, "tools", "train_net.py"), "--config-file", str(folder / "mine.yaml")]
-    environment = {**os.environ, "PYTHONPATH": ROOT}
+    paths = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])  # a detectron2 chosen by it stays the chosen one
+    environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "step4_fast_rcnn" in done.stdout

@@ -4,7 +4,7 @@ import json
 import os
 
 from frcnn_alt.checkpointing import read_checkpoint
-from frcnn_alt.engine import ConfigError, build_trainer, main
+from frcnn_alt.engine import ConfigError, build_trainer, default_argument_parser, main
 
 import numpy as np
 import pytest
@@ -158,3 +158,15 @@ def test_fast_rcnn_alone_on_stored_proposals_measures_its_statistics(zf_run):
     for name in ("mean", "std"):
         key = f"roi_heads.box_predictor.box2box_transform.{name}"
         assert torch.equal(ours[key], theirs[key]) and ours[key].any()
+
+
+def test_a_moved_joint_run_is_evaluated_where_it_is(shapes, tmp_path):
+    """By the config.yaml in its folder, which names the folder that it was written in and the weights it began with."""
+    weights = str(tmp_path / "initial.pth")
+    write_initial_weights(small_config("zf"), weights)
+    assert main(arguments("zf", shapes, tmp_path / "there", "MODEL.WEIGHTS", weights)) == 0
+    (tmp_path / "there").rename(tmp_path / "moved")
+    config = str(tmp_path / "moved" / "config.yaml")
+    assert main(default_argument_parser().parse_args(["--config-file", config, "--eval-only"])) == 0
+    again, first = (list((tmp_path / "moved" / at).glob("inference/*/detections.jsonl")) for at in ("eval_only", "."))
+    assert len(again) == len(first) == 1 and again[0].read_text() == first[0].read_text()

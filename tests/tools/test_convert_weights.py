@@ -124,8 +124,11 @@ def test_an_existing_file_stays_unless_asked(tmp_path, convert, detector):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["own.pth", "-o", "new.pth"], "own.pth needs no conversion"),
-        (["nowhere.caffemodel", "-o", "new.pth"], "nowhere.caffemodel"),
+        (["own.pth", "-o", "new.pth"], "own.pth is neither Caffe's nor torchvision's vgg16"),
+        (
+            ["good.caffemodel", "nowhere.caffemodel", "-o", "new.pth"],
+            "nowhere.caffemodel: there is no such file",
+        ),
         (["broken.caffemodel", "-o", "new.pth"], "broken.caffemodel"),
         (["good.caffemodel", "-o", "new.caffemodel"], "ends in .pth"),
         (["good.caffemodel", "good.caffemodel", "-o", "new.pth"], "no pair"),

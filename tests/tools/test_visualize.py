@@ -155,6 +155,35 @@ def test_missing_weights_are_named(visualize, photographs, tool):
         visualize("--input", photographs, "MODEL.WEIGHTS", "gone.pth")
 
 
+def test_the_trained_network_is_drawn_and_not_its_initial_weights(tool, network, tmp_path):
+    """A joint training's config.yaml names what it started from; what it made lies beside, wherever it was moved."""
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "model_final.pth").write_bytes((network.parent / "model_final.pth").read_bytes())
+    (tmp_path / "initial.pth").write_bytes((network.parent / "model_final.pth").read_bytes())
+    initial = network.read_text().replace(str(network.parent / "model_final.pth"), str(tmp_path / "initial.pth"))
+    (moved / "config.yaml").write_text(initial)
+    assert "initial.pth" in initial
+    fixed = ["--config-file", str(moved / "config.yaml"), "--input", "-", "--output", "-"]
+    original = str(network.parent / "model_final.pth")
+    chosen = [
+        tool.build_cfg(tool.parse_arguments([*fixed, *words])).MODEL.WEIGHTS
+        for words in ([], ["MODEL.WEIGHTS", original])
+    ]
+    assert chosen == [str(moved / "model_final.pth"), original]
+
+
+def test_a_detector_that_is_given_its_proposals_is_refused(visualize, photographs, tool):
+    with pytest.raises(tool.ConfigError, match="config.yaml of the whole run"):
+        visualize("--input", photographs, "MODEL.LOAD_PROPOSALS", "True")
+
+
+def test_a_proposal_network_alone_gives_proposals(visualize, photographs, capsys):
+    words = ["MODEL.META_ARCHITECTURE", "FasterRCNNProposalNetwork", "MODEL.RPN.POST_NMS_TOPK_TEST", "4"]
+    assert visualize("--input", photographs / "a.jpg", *words) == 0
+    assert "a.jpg: 4 proposals" in capsys.readouterr().out
+
+
 def test_overrides_after_the_input(tool):
     fixed = ["--config-file", "c.yaml", "--output", "out"]
     after_input = tool.parse_arguments([*fixed, "--input", "a.jpg", "b.jpg", "MODEL.DEVICE", "cpu", "SEED", "1"])

@@ -1,0 +1,52 @@
+"""Which network a config means once its run has been: the trained one, wherever the run's folder lies now."""
+
+import argparse
+import os
+
+from detectron2.config import CfgNode
+
+from .assemble import MEAN_IMAGE_FILE
+
+__all__ = ["find_trained_network"]
+
+
+def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Set `cfg`'s weights, in place, to those of the network that ``--eval-only`` or a drawing of its boxes means.
+
+    Of a training config that is the one its run made, not its initial weights; of a run's or a step's own config.yaml
+    the one beside it, wherever the folder has been moved to, with the mean image that lies there. MODEL.WEIGHTS on the
+    command line is left alone, and so is everything where no trained network is found.
+
+    Args:
+        cfg: of `setup_cfg`; OUTPUT_DIR, MODEL.WEIGHTS, MODEL.PIXEL_MEAN_IMAGE and PROPOSAL_FILES_TEST may change.
+        args: the command line it was made of: ``config_file`` and ``opts``.
+    """
+    if args.config_file:
+        _follow_moved_step(cfg, args.config_file)
+        beside = os.path.dirname(os.path.abspath(args.config_file))
+        if any(os.path.isfile(os.path.join(beside, name)) for name in ("manifest.json", "model_final.pth")):
+            cfg.OUTPUT_DIR = beside
+        copy = os.path.join(beside, MEAN_IMAGE_FILE)
+        earlier = cfg.MODEL.PIXEL_MEAN_IMAGE if "MODEL.PIXEL_MEAN_IMAGE" not in (args.opts or []) else ""
+        if os.path.basename(earlier) == MEAN_IMAGE_FILE and os.path.isfile(copy):
+            cfg.MODEL.PIXEL_MEAN_IMAGE = copy
+    finished = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+    if "MODEL.WEIGHTS" not in (args.opts or []) and os.path.isfile(finished):
+        cfg.MODEL.WEIGHTS = finished
+
+
+def _follow_moved_step(cfg: CfgNode, config_file: str) -> None:
+    """Evaluate a step by its own config.yaml where its run lies now: its folder, and the proposals of steps before it.
+
+    In the config both are as the run wrote them.
+    """
+    run_folder, step = os.path.split(os.path.dirname(os.path.abspath(config_file)))
+    earlier_run_folder, earlier_step = os.path.split(os.path.abspath(cfg.OUTPUT_DIR))
+    if step != earlier_step or not os.path.isfile(os.path.join(run_folder, "manifest.json")):
+        return
+    files = []
+    for file in cfg.DATASETS.PROPOSAL_FILES_TEST:
+        inside = os.path.relpath(os.path.abspath(file), earlier_run_folder)
+        files.append(file if inside.startswith(os.pardir) else os.path.join(run_folder, inside))
+    cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(files)
+    cfg.OUTPUT_DIR = os.path.join(run_folder, step)
