@@ -5,6 +5,7 @@ People's mistakes (a wrong path, a typo in a key, bad data) end in one message a
 """
 
 import argparse
+import logging
 import os
 import shutil
 import sys
@@ -36,6 +37,8 @@ from .trained_network import find_trained_network
 from .trainer_registry import TRAINER_REGISTRY, build_trainer
 
 __all__ = ["main", "run_command_line"]
+
+logger = logging.getLogger(__name__)
 
 # What tells that a folder holds a run, and what of it must not outlive the run. Steps clear their own folders.
 _A_RUNS_FILES = (
@@ -138,6 +141,9 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise ConfigError(
             f"{cfg.MODEL.WEIGHTS} is no network of this config: it lacks {names[0]} and {len(names) - 1} more tensors."
         )
+    not_used = [*checkpoint.get("frcnn_alt", {}).get("not_used", ()), *(set(state) - set(model.state_dict()))]
+    if not_used:
+        logger.warning("%s: not used are %s", cfg.MODEL.WEIGHTS, ", ".join(sorted(not_used)))
     model.load_state_dict(state, strict=False)
     results = TRAINER_REGISTRY.get(cfg.TRAINER).test(cfg, model)
     if comm.is_main_process():

@@ -10,6 +10,7 @@ from frcnn_alt.engine import ConfigError, default_argument_parser, main, run_com
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
@@ -63,6 +64,18 @@ def test_train_then_evaluate_then_refuse_then_resume(folder):
     with open(folder / "run" / "results.json") as file:
         assert json.load(file)["bbox"] == results
     assert main(_run(folder, "--overwrite", "SCHEDULE.STEP1.MAX_ITER", "1")) == 0
+
+
+def test_evaluating_lists_what_it_does_not_use(folder, capfd):
+    output = folder / "with_more"
+    assert main(_run(folder, "OUTPUT_DIR", str(output))) == 0
+    weights = output / "model_final.pth"
+    checkpoint = torch.load(weights, weights_only=True)
+    checkpoint["model"]["roi_heads.mask_head.weight"] = torch.zeros(1)
+    torch.save(checkpoint, weights)
+    capfd.readouterr()
+    assert main(_run(folder, "--eval-only", "OUTPUT_DIR", str(output))) == 0
+    assert f"{weights}: not used are roi_heads.mask_head.weight" in "".join(capfd.readouterr())
 
 
 def test_single_step_trainer_trains_everything_together(folder):
