@@ -39,6 +39,9 @@ def _add_model_keys(cfg: CN) -> None:
     # Components whose parameters are fixed while training ("backbone", "proposal_generator", "roi_heads", or a longer
     # prefix of parameter names). The alternating steps set it; BACKBONE.FREEZE_AT freezes single blocks besides.
     cfg.MODEL.FREEZE_COMPONENTS = ()
+    # Single parameters to fix besides, by regular expressions that are searched in their names, such as
+    # "backbone\\.conv[12]_" or "fc6\\.bias$".
+    cfg.MODEL.FREEZE_PATTERNS = ()
 
     # How deltas become boxes, in the RPN and the detector. "inverse": the inverse of the coding (equation 2, MATLAB).
     # "one_pixel_larger": x2 and y2 come out one pixel further, as py-faster-rcnn's decoding has it (SPEC 4.4).
@@ -47,6 +50,10 @@ def _add_model_keys(cfg: CN) -> None:
     # order of INPUT.FORMAT), Caffe's .binaryproto or the MATLAB release's .mat. Empty: PIXEL_MEAN, as py-faster-rcnn
     # does and as we do in the preset "paper" too, because the release's file cannot be distributed here (SPEC 2).
     cfg.MODEL.PIXEL_MEAN_IMAGE = ""
+
+    # The proposal generator inside "UnsharedProposalGenerator", which has a backbone of its own (SPEC 6.4); the final
+    # network of the schedule "unshared" has it.
+    cfg.MODEL.PROPOSAL_GENERATOR.INNER_NAME = ""
 
     # Drop probability after fc6 and after fc7 (SPEC 1.1, 1.2); 0 switches dropout off, as py-faster-rcnn does for COCO.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
@@ -118,17 +125,33 @@ def _add_dataset_keys(cfg: CN) -> None:
 
 
 def _add_schedule_keys(cfg: CN) -> None:
+    # Factors of single losses, names and numbers by turns, such as ["loss_rpn_cls", 0.0, "loss_rpn_loc", 0.0]. Equation
+    # 1's lambda is MODEL.RPN.BBOX_REG_LOSS_WEIGHT.
+    cfg.SOLVER.LOSS_WEIGHTS = []
     # Which registered trainer tools/train_net.py runs: "AlternatingTrainer" for schedules of steps,
     # "SingleStepTrainer" for one ordinary training of the config as it stands.
     cfg.TRAINER = "AlternatingTrainer"
 
-    # The list of steps (paper section 3.2), by its name in SCHEDULE_REGISTRY.
+    # The list of steps (paper section 3.2), by its name in SCHEDULE_REGISTRY: "four_step", "unshared", "rpn",
+    # "fast_rcnn", "joint" (docs/SCHEDULES.md), or one of somebody else's.
     cfg.SCHEDULE = CN()
     cfg.SCHEDULE.NAME = "four_step"
+    # How often steps 3 and 4 of "four_step" are run, one after the other on the same convolutions. The paper runs them
+    # once, and "observed negligible improvements" of more.
+    cfg.SCHEDULE.ROUNDS = 1
+    # The steps to train, counted from 1: "3", "3-4", "2-"; empty is all. The flag --steps sets it. The others are taken
+    # from OUTPUT_DIR with --resume, or are given by the next key or by STEPn.GIVEN.
+    cfg.SCHEDULE.RUN_ONLY = ""
+    # Folder of an earlier run that stands in for the steps which are not trained. The flag --from-run sets it.
+    cfg.SCHEDULE.GIVEN_RUN = ""
+    # Where the steps' solver values come from. "own": STEPn below. "SOLVER": every step has the config's SOLVER values,
+    # for a schedule that is laid over somebody else's config.
+    cfg.SCHEDULE.SOLVER_OF_STEPS = "own"
     # Step 4 continues cls_score and bbox_pred of step 2 (MATLAB, "step2_fast_rcnn"), or starts them anew ("new",
     # py-faster-rcnn) (SPEC 6.1, 6.6).
     cfg.SCHEDULE.STEP4_BOX_PREDICTOR = "step2_fast_rcnn"
-    # Step 3 starts a new RPN head (both programs) or continues that of step 1 ("step1_rpn").
+    # Step 3 starts a new RPN head (both programs) or continues that of step 1 ("step1_rpn", seed 000). In further
+    # rounds the same two keys decide between new layers and those of the round before.
     cfg.SCHEDULE.STEP3_RPN_HEAD = "new"
     # SOLVER values step by step; the defaults are those of VOC07 (SPEC 6.1): images per batch, iterations, the
     # iterations at which the learning rate drops by GAMMA, the learning rate before.
@@ -142,6 +165,8 @@ def _add_schedule_keys(cfg: CN) -> None:
         step.BASE_LR = 0.001
         # Any further "KEY", value pairs for this step alone, e.g. ["SOLVER.WEIGHT_DECAY", 0.0].
         step.OPTS = []
+        # A weight file that stands in for this step when it is not among the steps to train.
+        step.GIVEN = ""
 
     # Proposals written after an RPN step, over the training and the test images: all anchors -> NMS 0.7 -> 2000
     # (SPEC 4.5, first row). The final network uses MODEL.RPN.*_TEST instead.

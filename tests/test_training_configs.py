@@ -4,7 +4,7 @@ from pathlib import Path
 
 import frcnn_alt
 from frcnn_alt.engine import build_schedule, configure_step
-from frcnn_alt.engine.plan import build_meta_model
+from frcnn_alt.engine.meta_model import build_meta_model
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -98,7 +98,9 @@ def test_coco_network_has_12_anchors_24_scores_and_48_deltas():
 @pytest.mark.parametrize("name", JOINT)
 def test_joint_training_has_the_values_of_py_faster_rcnn(name):
     cfg = load(name)
-    assert cfg.TRAINER == "SingleStepTrainer" and cfg.MODEL.META_ARCHITECTURE == "FasterRCNN"
+    assert cfg.SCHEDULE.NAME == "joint" and cfg.MODEL.META_ARCHITECTURE == "FasterRCNN"
+    (step,) = build_schedule(cfg).steps
+    cfg = configure_step(cfg, step, "out")
     solver, rpn, heads, box_head = cfg.SOLVER, cfg.MODEL.RPN, cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD
     assert (solver.BASE_LR, tuple(solver.STEPS), solver.MAX_ITER, solver.IMS_PER_BATCH) == (0.001, (50000,), 70000, 2)
     assert (solver.MOMENTUM, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_BIAS) == (0.9, 0.0005, None)

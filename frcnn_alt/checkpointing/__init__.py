@@ -14,6 +14,7 @@ from .errors import CheckpointError
 from .fit import fit_to_model
 from .pixels import check_pixels, pixel_disagreement, pixels_of_config, pixels_of_model
 from .read import file_sha256, read_checkpoint, weight_files, write_checkpoint
+from .whole import load_whole_network, match_whole_network
 
 __all__ = [
     "NEW",
@@ -25,7 +26,9 @@ __all__ = [
     "fit_to_model",
     "hash_tensors",
     "load_initial_weights",
+    "load_whole_network",
     "match_initial_weights",
+    "match_whole_network",
     "names_from",
     "pixel_disagreement",
     "pixels_of_config",

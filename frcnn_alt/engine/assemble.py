@@ -7,24 +7,33 @@ import os
 from typing import Dict, Mapping
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 
 from ..checkpointing import pixels_of_config, read_checkpoint, select_components, write_checkpoint
 from ..modeling.mean_image import read_mean_image
 from .manifest import write_text
+from .network import JOINT, configure_network
+from .schedule import WholeNetwork
 
 __all__ = ["MEAN_IMAGE_FILE", "assemble", "final_config"]
 
 MEAN_IMAGE_FILE = "mean_image.npy"  # beside the final network, where the run subtracts one
 
 
-def final_config(cfg: CfgNode, weights: str) -> CfgNode:
+def final_config(cfg: CfgNode, weights: str, network: str = JOINT) -> CfgNode:
     """Return the run's config with MODEL.WEIGHTS naming the final network (an absolute path).
 
     Where the run subtracts a mean image, MODEL.PIXEL_MEAN_IMAGE names the copy beside the network.
+
+    Args:
+        cfg: the run's config.
+        weights: the final network's file.
+        network: what it is, one of ``NETWORKS``.
     """
     final = cfg.clone()
     final.defrost()
+    configure_network(final, network)
     final.MODEL.WEIGHTS = os.path.abspath(weights)
     if cfg.MODEL.PIXEL_MEAN_IMAGE:
         final.MODEL.PIXEL_MEAN_IMAGE = os.path.join(os.path.dirname(final.MODEL.WEIGHTS), MEAN_IMAGE_FILE)
@@ -40,14 +49,25 @@ def _copy_mean_image(cfg: CfgNode, path: str) -> None:
     os.replace(beside, path)
 
 
-def assemble(cfg: CfgNode, assembly: Dict[str, str], files: Mapping[str, str], output_dir: str) -> str:
+def _component(file: str, component: str, step: str) -> Dict[str, torch.Tensor]:
+    """The tensors of `component` of the final network, under their names there, from the file of a step."""
+    state = read_checkpoint(file)["model"]
+    if isinstance(step, WholeNetwork):
+        return {f"{component}.{name}": tensor for name, tensor in state.items()}
+    return select_components(state, [component])
+
+
+def assemble(
+    cfg: CfgNode, assembly: Dict[str, str], files: Mapping[str, str], output_dir: str, network: str = JOINT
+) -> str:
     """Put the final network together and write ``model_final.pth``, ``config.yaml`` and, if any, ``mean_image.npy``.
 
     Args:
         cfg: the run's config.
-        assembly: component -> name of the step that gives it.
+        assembly: component -> name of the step that gives it, as in a ``Schedule``.
         files: step name -> its weight file.
         output_dir: the run's folder.
+        network: what the final network is, one of ``NETWORKS``.
 
     Returns:
         str: path of the weight file.
@@ -57,15 +77,15 @@ def assemble(cfg: CfgNode, assembly: Dict[str, str], files: Mapping[str, str], o
     """
     model = {}
     for component, step in assembly.items():
-        tensors = select_components(read_checkpoint(files[step])["model"], [component])
+        tensors = _component(files[step], component, step)
         if not tensors:
             raise ValueError(f"{files[step]} holds no {component}: train {step} again.")
         model.update(tensors)
     weights = os.path.join(output_dir, "model_final.pth")
-    final = final_config(cfg, weights)
+    final = final_config(cfg, weights, network)
     if cfg.MODEL.PIXEL_MEAN_IMAGE:
         _copy_mean_image(cfg, final.MODEL.PIXEL_MEAN_IMAGE)
-    about = {"assembly": dict(assembly), **pixels_of_config(final)}
+    about = {"assembly": {component: str(step) for component, step in assembly.items()}, **pixels_of_config(final)}
     write_checkpoint({"model": model, "frcnn_alt": about}, weights)
     write_text(final.dump(), os.path.join(output_dir, "config.yaml"))
     return weights

@@ -19,7 +19,8 @@ from detectron2.modeling.roi_heads.box_head import ROI_BOX_HEAD_REGISTRY
 
 from ..checkpointing import NEW
 from .file_checks import check_files
-from .proposal_gradient_checks import proposal_gradient_problems
+from .joint_checks import proposal_gradient_problems
+from .loss_weights import loss_weight_problems
 from .schedule import SCHEDULE_REGISTRY
 from .solver_checks import schedule_problems, solver_problems
 
@@ -33,6 +34,7 @@ _ALLOWED = {
     "SCHEDULE.STEP4_BOX_PREDICTOR": ("step2_fast_rcnn", NEW),
     "SCHEDULE.STEP3_RPN_HEAD": (NEW, "step1_rpn"),
     "SCHEDULE.PROPOSALS.FLIPPED_IMAGES": ("recomputed", "mirrored"),
+    "SCHEDULE.SOLVER_OF_STEPS": ("own", "SOLVER"),
     "DATASETS.MALFORMED": ("stop", "leave_out"),
     "MODEL.RPN.PROPOSAL_GRADIENT_CONSTANTS": ("clipped_coordinates", "clipped_boxes"),
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIPool", "ROIAlign", "ROIAlignV2", "ROIWarp"),
@@ -161,7 +163,7 @@ def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
             it may be that of a single step.
     """
     problems = _check_names(cfg) + _check_numbers(cfg) + _check_features(cfg) + _check_box_head(cfg)
-    problems += proposal_gradient_problems(cfg)
+    problems += proposal_gradient_problems(cfg) + loss_weight_problems(cfg)
     if trains and cfg.TRAINER == "AlternatingTrainer":
         problems += schedule_problems(cfg)
     elif trains and cfg.TRAINER == "SingleStepTrainer":

@@ -18,15 +18,7 @@ from detectron2.utils import comm
 from tabulate import tabulate
 from torch.multiprocessing import ProcessExitedException
 
-from ..checkpointing import (
-    CheckpointError,
-    check_pixels,
-    fit_to_model,
-    match_initial_weights,
-    pixels_of_config,
-    read_checkpoint,
-    weight_files,
-)
+from ..checkpointing import CheckpointError, load_whole_network, pixels_of_config, weight_files
 from ..data import DatasetError, check_datasets
 from ..proposals import ProposalSetError
 from .checks import check_config
@@ -132,19 +124,9 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     cfg.freeze()
     default_setup(cfg, args)
     model = build_model(cfg)
-    checkpoint = fit_to_model(read_checkpoint(cfg.MODEL.WEIGHTS), model)
-    check_pixels(checkpoint.get("frcnn_alt", {}), pixels_of_config(cfg), cfg.MODEL.WEIGHTS)
-    state = checkpoint["model"]
-    matched = match_initial_weights(model.state_dict(), {"": "the network"}, lambda source: state)
-    if matched.not_found:
-        names = matched.not_found["the network"]
-        raise ConfigError(
-            f"{cfg.MODEL.WEIGHTS} is no network of this config: it lacks {names[0]} and {len(names) - 1} more tensors."
-        )
-    not_used = [*checkpoint.get("frcnn_alt", {}).get("not_used", ()), *(set(state) - set(model.state_dict()))]
+    not_used = load_whole_network(model, cfg.MODEL.WEIGHTS, pixels_of_config(cfg))
     if not_used:
-        logger.warning("%s: not used are %s", cfg.MODEL.WEIGHTS, ", ".join(sorted(not_used)))
-    model.load_state_dict(state, strict=False)
+        logger.warning("%s: not used are %s", cfg.MODEL.WEIGHTS, ", ".join(not_used))
     results = TRAINER_REGISTRY.get(cfg.TRAINER).test(cfg, model)
     if comm.is_main_process():
         write_json(results, os.path.join(cfg.OUTPUT_DIR, "results.json"))

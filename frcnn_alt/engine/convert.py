@@ -22,7 +22,7 @@ from ..checkpointing import (
     write_checkpoint,
 )
 from .defaults import ConfigError
-from .plan import build_meta_model
+from .meta_model import build_meta_model
 
 __all__ = ["convert_weights"]
 

@@ -25,7 +25,7 @@ class ConfigError(ValueError):
 
 
 def default_argument_parser(epilog: str = "") -> argparse.ArgumentParser:
-    """Return detectron2's parser (--config-file --resume --eval-only ... KEY VALUE ...) with three flags of ours."""
+    """Return detectron2's parser (--config-file --resume --eval-only ... KEY VALUE ...) with flags of ours."""
     parser = detectron2_argument_parser(epilog or None)
     parser.add_argument(
         "--overlay",
@@ -33,6 +33,14 @@ def default_argument_parser(epilog: str = "") -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="a yaml file whose keys replace those of the config file, e.g. configs/presets/pyfrcnn.yaml; repeatable",
+    )
+    parser.add_argument(
+        "--steps", metavar="A-B", help="train these steps of the schedule alone, e.g. 2 or 3-4 (SCHEDULE.RUN_ONLY)"
+    )
+    parser.add_argument(
+        "--from-run",
+        metavar="FOLDER",
+        help="an earlier run whose finished steps stand in for those that are not trained (SCHEDULE.GIVEN_RUN)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, check all of it, and stop")
     parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that already holds a run")
@@ -112,6 +120,8 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     default_output = cfg.OUTPUT_DIR
     files = [file for file in (args.config_file, *getattr(args, "overlay", [])) if file]
     _merge(cfg, files, list(args.opts or []))
+    cfg.SCHEDULE.RUN_ONLY = getattr(args, "steps", None) or cfg.SCHEDULE.RUN_ONLY
+    cfg.SCHEDULE.GIVEN_RUN = getattr(args, "from_run", None) or cfg.SCHEDULE.GIVEN_RUN
     if default_output == cfg.OUTPUT_DIR and files:
         cfg.OUTPUT_DIR = os.path.join("output", "_".join(os.path.splitext(os.path.basename(file))[0] for file in files))
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():

@@ -18,9 +18,11 @@ from detectron2.utils import comm
 
 from .defaults import ConfigError
 
-__all__ = ["FINISHED", "PENDING", "RUNNING", "Manifest", "config_hash", "has_no_effect", "write_json", "write_text"]
+__all__ = ["FINISHED", "GIVEN", "PENDING", "RUNNING", "Manifest", "config_hash", "has_no_effect", "write_json"]
+__all__ += ["write_text"]
 
-PENDING, RUNNING, FINISHED = "pending", "running", "finished"
+# States of a step. "given": not trained in this run; its outputs are files of elsewhere.
+PENDING, RUNNING, FINISHED, GIVEN = "pending", "running", "finished", "given"
 
 # Keys that do not change what a step computes.
 _WITHOUT_EFFECT = (
@@ -157,6 +159,10 @@ class Manifest:
     def step(self, name: str) -> Dict[str, Any]:
         """Return the entry of the step called `name`; change it through `update_step`."""
         return next(entry for entry in self.data["steps"] if entry["name"] == name)
+
+    def index(self, name: str) -> int:
+        """The place of the step called `name`, from 0 on."""
+        return [entry["name"] for entry in self.data["steps"]].index(name)
 
     def update_step(self, name: str, **values: Any) -> None:
         """Set keys of a step's entry and write the file."""

@@ -26,9 +26,10 @@ from ..proposals import ProposalSet
 from .defaults import ConfigError
 from .hooks import ScheduleProgress, step_log
 from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash, has_no_effect, write_text
+from .network import FAST_RCNN
 from .statistics import measure_proposal_statistics, measure_region_statistics
-from .step import RPN, WEIGHTS, Step, configure_step, recomputes_flipped_images
-from .step_proposals import proposal_hashes, proposal_path, verify_proposals, write_proposals
+from .step import FILES, WEIGHTS, Step, configure_step, recomputes_flipped_images
+from .step_proposals import ProposalInputs, inputs_from_files, inputs_from_step, verify_proposals, write_proposals
 from .step_trainer import StepTrainer
 
 __all__ = ["StepRun"]
@@ -65,27 +66,29 @@ class StepRun:
         self.earlier = dict(earlier)
         self.output_dir = os.path.join(cfg.OUTPUT_DIR, step.name)
         self.weights = os.path.join(self.output_dir, "model_final.pth")
-        source = self.source = self.earlier.get(step.proposals_from)
+        self.source = self.earlier.get(step.proposals_from)
         self.recomputes_flipped = recomputes_flipped_images(cfg)
-        names, names_test = (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) if source else ((), ())
-        files = [proposal_path(source.output_dir, name) for name in names]
-        files_test = [proposal_path(source.output_dir, name) for name in names_test]
-        flipped_names = names if self.recomputes_flipped else ()
-        self.flipped_files = [proposal_path(source.output_dir, name, flipped=True) for name in flipped_names]
-        self.cfg = configure_step(cfg, step, self.output_dir, files, files_test)
+        self.proposals = self._proposal_inputs(cfg)
+        self.cfg = configure_step(cfg, step, self.output_dir, self.proposals.files, self.proposals.files_test)
         inputs = {"seed": str(seed), "init": json.dumps(step.init, sort_keys=True), "data": data_hash}
         if WEIGHTS in step.init.values():
             inputs[WEIGHTS] = weights_hash
         for name in step.needs:
             inputs[name] = manifest.output_hash(name)
-        if source:
-            hashes = proposal_hashes(manifest, source.step.name, names, recompute_flipped=self.recomputes_flipped)
-            inputs.update(hashes)
-        if step.kind == RPN and self.recomputes_flipped:
+        inputs.update(self.proposals.hashes)
+        if step.makes_proposals and self.recomputes_flipped:
             inputs["flipped_images"] = "recomputed"  # no file that goes in, but one more that comes out
         if cfg.MODEL.PIXEL_MEAN_IMAGE:
             inputs["mean_image"] = file_sha256(cfg.MODEL.PIXEL_MEAN_IMAGE)
         self.hash = config_hash(self.cfg, inputs)
+
+    def _proposal_inputs(self, cfg: CfgNode) -> ProposalInputs:
+        if self.step.proposals_from == FILES:
+            return inputs_from_files(cfg)
+        if self.source is None:
+            return ProposalInputs()
+        step, folder = self.source.step.name, self.source.output_dir
+        return inputs_from_step(cfg, self.manifest, step, folder, recompute_flipped=self.recomputes_flipped)
 
     def problem(self) -> Optional[str]:
         """Say what keeps this step from being gone on with: it was begun with another config or from other files."""
@@ -133,7 +136,7 @@ class StepRun:
         model = self._train(index, seconds_per_image, resume, entry)
         outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
         recall: Dict[str, Any] = {}
-        if self.step.kind == RPN:
+        if self.step.makes_proposals:
             written, recall = write_proposals(self.cfg, model, recompute_flipped=self.recomputes_flipped)
             outputs.update(written)
         self._update(state=FINISHED, outputs=outputs, recall=recall)
@@ -156,7 +159,7 @@ class StepRun:
             initialize=self._initialize,
             resume=resume,
             extra_hooks=[progress],
-            flipped_proposal_files=self.flipped_files,
+            flipped_proposal_files=self.proposals.flipped_files,
         )
         model = trainer.unwrapped_model
         before = _hash_frozen(model, self.step.frozen)
@@ -177,21 +180,19 @@ class StepRun:
         """Load each component from its source, then measure what the regression targets are normalised with."""
 
         def read(source: str) -> Mapping[str, torch.Tensor]:
-            if source != WEIGHTS:
-                return read_checkpoint(self.earlier[source].weights)["model"]
-            names = names_from(WEIGHTS, model.state_dict(), self.step.init)
-            return fit_to_model(read_checkpoint(self.cfg.MODEL.WEIGHTS), model, names)["model"]
+            path = self.cfg.MODEL.WEIGHTS if source == WEIGHTS else self.earlier[source].weights
+            names = names_from(source, model.state_dict(), self.step.init)
+            return fit_to_model(read_checkpoint(path), model, names)["model"]
 
         has_file = bool(self.cfg.MODEL.WEIGHTS)
         load_initial_weights(model, {c: s for c, s in self.step.init.items() if s != WEIGHTS or has_file}, read)
         dicts = load_training_dicts(self.cfg)
-        if self.step.kind == RPN:
-            if "proposal_generator" in self.step.trained:
-                measure_proposal_statistics(self.cfg, model, dicts)
-        elif "roi_heads" in self.step.trained:
+        if "proposal_generator" in self.step.trained:
+            measure_proposal_statistics(self.cfg, model, dicts)
+        if "roi_heads" in self.step.trained and self.step.kind == FAST_RCNN:
             names, topk = self.cfg.DATASETS.TRAIN, self.cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN
             sets = dict(zip(names, map(ProposalSet, self.cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
-            flipped_sets = dict(zip(names, map(ProposalSet, self.flipped_files)))
+            flipped_sets = dict(zip(names, map(ProposalSet, self.proposals.flipped_files)))
             crowd_thresh = self.cfg.DATASETS.PROPOSAL_CROWD_THRESH
             measure_region_statistics(model, dicts, sets, topk, flipped_sets or None, crowd_thresh)
 

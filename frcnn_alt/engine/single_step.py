@@ -24,8 +24,10 @@ from ..evaluation import build_evaluator
 from ..proposals import ProposalDatasetMapper
 from .checks import check_config
 from .defaults import ConfigError
+from .joint_checks import joint_training_problems
 from .manifest import PENDING
-from .plan import Plan, build_meta_model
+from .meta_model import build_meta_model
+from .plan import Plan
 from .statistics import measure_proposal_statistics, measure_region_statistics
 from .step import WEIGHTS
 from .step_trainer import StepTrainer
@@ -108,7 +110,8 @@ class SingleStepTrainer(Evaluates):
             if not plan.problems:  # else it may be what these say already
                 plan.problems.append(f"The network cannot be built: {type(error).__name__}: {error}")
             return plan
-        plan.problems += _joint_training_problems(self.cfg, model)
+        if hasattr(model, "roi_heads") and not self.cfg.MODEL.LOAD_PROPOSALS:
+            plan.problems += joint_training_problems(model)
         _check_weights(self.cfg, model, plan)
         plan.steps.append(_plan_entry(self.cfg, model))
         return plan
@@ -143,25 +146,6 @@ def _is_trained(model: nn.Module, component: str) -> bool:
     """Whether `model` has such a component that is not frozen; a frozen one needs the statistics it learnt with."""
     part = getattr(model, component, None)
     return part is not None and any(parameter.requires_grad for parameter in part.parameters())
-
-
-def _joint_training_problems(cfg: CfgNode, model: nn.Module) -> List[str]:
-    """What a detector and an RPN that train together cannot do."""
-    if cfg.MODEL.LOAD_PROPOSALS or not hasattr(model, "roi_heads"):
-        return []
-    problems = []
-    if getattr(model.roi_heads, "new_box_statistics", lambda: None)() is not None:
-        problems.append(
-            "MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS is 'per_class', which is measured on proposals before a training, "
-            "but here they come into being during it: set it to 'fixed' and MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS to "
-            "(10.0, 10.0, 5.0, 5.0), as py-faster-rcnn's joint training does (configs/zf_joint.yaml)."
-        )
-    if not getattr(model.proposal_generator, "proposals_in_training", True):
-        problems.append(
-            "MODEL.RPN.PROPOSALS_IN_TRAINING is False, so the RoI heads would be trained without proposals: set it to "
-            "True."
-        )
-    return problems
 
 
 def _check_weights(cfg: CfgNode, model: nn.Module, plan: Plan) -> None:

@@ -1,11 +1,13 @@
 """Checks of how long and how fast is trained: SCHEDULE.STEPn of a schedule's steps, SOLVER of a single training."""
 
-from typing import List
+from typing import List, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from .step import recomputes_flipped_images
+from .network import FAST_RCNN
+from .schedule import build_schedule
+from .step import Step, recomputes_flipped_images
 
 __all__ = ["schedule_problems", "solver_problems"]
 
@@ -40,14 +42,31 @@ def schedule_problems(cfg: CfgNode) -> List[str]:
             "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'recomputed' is for horizontal flips, but INPUT.RANDOM_FLIP is "
             "'vertical': set FLIPPED_IMAGES 'mirrored'."
         )
-    for name, node in cfg.SCHEDULE.items():
-        if name.startswith("STEP") and isinstance(node, CfgNode):
-            problems += solver_problems(f"SCHEDULE.{name}", node) + _opts_problems(cfg, name)
-    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":
+    if cfg.SCHEDULE.ROUNDS < 1:
+        problems.append(f"SCHEDULE.ROUNDS is {cfg.SCHEDULE.ROUNDS}: steps 3 and 4 are run once or more often.")
+    steps = _steps(cfg)
+    if cfg.SCHEDULE.SOLVER_OF_STEPS == "SOLVER":
+        problems += solver_problems("SOLVER", cfg.SOLVER)
+    for solver in dict.fromkeys(step.solver for step in steps):
+        if solver not in cfg.SCHEDULE:
+            problems.append(f"SCHEDULE.{solver} is not there, but a step has its solver values from it: add the node.")
+            continue
+        if cfg.SCHEDULE.SOLVER_OF_STEPS == "own":
+            problems += solver_problems(f"SCHEDULE.{solver}", cfg.SCHEDULE[solver])
+        problems += _opts_problems(cfg, solver)
+    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals" and any(step.kind != FAST_RCNN for step in steps):
         problems.append(
-            "MODEL.PROPOSAL_GENERATOR.NAME is PrecomputedProposals: a schedule with RPN steps needs an RPN."
+            "MODEL.PROPOSAL_GENERATOR.NAME is PrecomputedProposals: a schedule with RPN steps needs an RPN; "
+            "SCHEDULE.NAME 'fast_rcnn' trains a detector alone."
         )
     return problems
+
+
+def _steps(cfg: CfgNode) -> Tuple[Step, ...]:
+    try:
+        return build_schedule(cfg).steps
+    except (KeyError, ValueError, IndexError):  # which is told elsewhere
+        return ()
 
 
 def _opts_problems(cfg: CfgNode, step: str) -> List[str]:

@@ -3,22 +3,21 @@ a proposal set (paper section 3.2). Nothing in here builds or runs a model; a st
 """
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
 from ..checkpointing import NEW
+from .network import FAST_RCNN, JOINT, NETWORKS, RPN, configure_network
 
-__all__ = ["FAST_RCNN", "RPN", "WEIGHTS", "Step", "configure_step", "recomputes_flipped_images"]
+__all__ = ["FILES", "WEIGHTS", "Step", "configure_step", "recomputes_flipped_images"]
 
-RPN = "rpn"
-FAST_RCNN = "fast_rcnn"
 # The source of initial weights that stands for the file MODEL.WEIGHTS.
 WEIGHTS = "weights"
+# The source of proposals that stands for the sets which DATASETS.PROPOSAL_FILES_TRAIN and _TEST name.
+FILES = "files"
 
-_COMPONENTS = {RPN: ("backbone", "proposal_generator"), FAST_RCNN: ("backbone", "roi_heads")}
-# The network of an RPN step is the part of the whole one in front of the RoI heads.
-_PROPOSAL_NETWORKS = {"FasterRCNN": "FasterRCNNProposalNetwork"}
+_KINDS = (RPN, FAST_RCNN, JOINT)
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,13 @@ class Step:
 
     Attributes:
         name: its folder's name in the run, and what later steps call it.
-        kind: ``RPN`` or ``FAST_RCNN``; decides which components its network has.
+        kind: ``RPN``, ``FAST_RCNN`` or ``JOINT``; decides which components its network has.
         solver: the node of ``cfg.SCHEDULE`` with its images per batch, iterations and learning rate ("STEP1").
         init: component -> ``NEW``, ``WEIGHTS`` or the name of an earlier step; the longest prefix of a parameter's name
             decides ("roi_heads.box_predictor" before "roi_heads").
         trained: the components that are trained; the network's others are frozen.
-        proposals_from: the earlier RPN step whose proposals it trains on (Fast R-CNN steps only).
+        proposals_from: the earlier RPN step whose proposals it trains on, or ``FILES`` (Fast R-CNN steps only).
+        opts: config keys and values of this step alone, one after the other; ``SCHEDULE.STEPn.OPTS`` comes after them.
     """
 
     name: str
@@ -41,20 +41,29 @@ class Step:
     init: Dict[str, str]
     trained: Tuple[str, ...]
     proposals_from: Optional[str] = None
+    opts: Tuple[Any, ...] = ()
 
     def __post_init__(self):
-        if self.kind not in _COMPONENTS:
-            raise ValueError(f"{self.name}: unknown kind of step {self.kind!r}; it is one of {sorted(_COMPONENTS)}.")
+        if self.kind not in _KINDS:
+            raise ValueError(f"{self.name}: unknown kind of step {self.kind!r}; it is one of {', '.join(_KINDS)}.")
         foreign = [c for c in self.trained if c not in self.components]
         if foreign or not self.trained:
             raise ValueError(f"{self.name}: trains {self.trained}, but a {self.kind} network has {self.components}.")
+        foreign = [c for c in self.init if c.split(".")[0] not in self.components]
+        if foreign:
+            raise ValueError(f"{self.name}: has init for {foreign}, but a {self.kind} network has {self.components}.")
         if (self.kind == FAST_RCNN) != (self.proposals_from is not None):
             raise ValueError(f"{self.name}: Fast R-CNN steps, and they alone, need proposals_from.")
 
     @property
     def components(self) -> Tuple[str, ...]:
         """The components of this step's network."""
-        return _COMPONENTS[self.kind]
+        return NETWORKS[self.kind]
+
+    @property
+    def makes_proposals(self) -> bool:
+        """Whether it leaves proposal sets behind."""
+        return self.kind == RPN
 
     @property
     def frozen(self) -> Tuple[str, ...]:
@@ -64,8 +73,7 @@ class Step:
     @property
     def needs(self) -> Tuple[str, ...]:
         """The earlier steps whose outputs this one starts from, sorted."""
-        sources = set(self.init.values()) - {NEW, WEIGHTS}
-        return tuple(sorted(sources | ({self.proposals_from} if self.proposals_from else set())))
+        return tuple(sorted({*self.init.values(), self.proposals_from} - {NEW, WEIGHTS, FILES, None}))
 
 
 def recomputes_flipped_images(cfg: CfgNode) -> bool:
@@ -89,27 +97,24 @@ def configure_step(
         proposal_files: for a Fast R-CNN step, the proposal sets of DATASETS.TRAIN, in its order.
         proposal_files_test: the same for DATASETS.TEST.
     """
-    solver = cfg.SCHEDULE[step.solver]
     step_cfg = cfg.clone()
     step_cfg.defrost()
     step_cfg.OUTPUT_DIR = output_dir
-    for key in ("IMS_PER_BATCH", "MAX_ITER", "BASE_LR"):
-        step_cfg.SOLVER[key] = solver[key]
+    if cfg.SCHEDULE.SOLVER_OF_STEPS == "own":
+        for key in ("IMS_PER_BATCH", "MAX_ITER", "BASE_LR", "STEPS"):
+            step_cfg.SOLVER[key] = cfg.SCHEDULE[step.solver][key]
     # Drops at or after the end have no effect, and fvcore refuses more of them than iterations.
-    step_cfg.SOLVER.STEPS = tuple(drop for drop in solver.STEPS if drop < solver.MAX_ITER)
+    step_cfg.SOLVER.STEPS = tuple(drop for drop in step_cfg.SOLVER.STEPS if drop < step_cfg.SOLVER.MAX_ITER)
     step_cfg.MODEL.FREEZE_COMPONENTS = tuple(step.frozen)
     step_cfg.TEST.EXPECTED_RESULTS = []  # the run's are those of its final network
+    configure_network(step_cfg, step.kind)
     if step.kind == RPN:
-        whole = cfg.MODEL.META_ARCHITECTURE
-        step_cfg.MODEL.META_ARCHITECTURE = _PROPOSAL_NETWORKS.get(whole, "ProposalNetwork")
         step_cfg.MODEL.RPN.PROPOSALS_IN_TRAINING = False
         step_cfg.MODEL.RPN.PRE_NMS_TOPK_TEST = cfg.SCHEDULE.PROPOSALS.PRE_NMS_TOPK
         step_cfg.MODEL.RPN.POST_NMS_TOPK_TEST = cfg.SCHEDULE.PROPOSALS.POST_NMS_TOPK
-    else:
-        step_cfg.MODEL.PROPOSAL_GENERATOR.NAME = "PrecomputedProposals"
-        step_cfg.MODEL.LOAD_PROPOSALS = True
+    elif step.kind == FAST_RCNN:
         step_cfg.DATASETS.PROPOSAL_FILES_TRAIN = tuple(proposal_files)
         step_cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(proposal_files_test)
-    step_cfg.merge_from_list(list(solver.OPTS))
+    step_cfg.merge_from_list([*step.opts, *cfg.SCHEDULE[step.solver].OPTS])
     step_cfg.freeze()
     return step_cfg

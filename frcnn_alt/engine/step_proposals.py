@@ -1,4 +1,4 @@
-"""The proposal sets that an RPN step leaves behind: where they lie, how they are written and verified.
+"""The proposal sets between the steps: where they lie, how they are written and verified, which ones a step reads.
 
 A Fast R-CNN step trains on the sets over the training images and, with SCHEDULE.PROPOSALS.FLIPPED_IMAGES "recomputed",
 on second ones over the same images flipped. The sets over the test images are there to measure recall; a test image is
@@ -7,6 +7,7 @@ never flipped.
 
 import logging
 import os
+from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, Sequence, Tuple
 
 from detectron2.config import CfgNode
@@ -14,11 +15,12 @@ from torch import nn
 
 from ..data import load_dataset_dicts
 from ..evaluation import proposal_recall
-from ..proposals import ProposalSet, compute_proposals
+from ..proposals import ProposalSet, ProposalSetError, compute_proposals
 from .defaults import ConfigError
 from .manifest import Manifest
 
-__all__ = ["proposal_hashes", "proposal_path", "verify_proposals", "write_proposals"]
+__all__ = ["ProposalInputs", "has_proposals", "inputs_from_files", "inputs_from_step", "proposal_path"]
+__all__ += ["verify_proposals", "write_proposals"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +73,49 @@ def _sets(names: Sequence[str], recompute_flipped: bool) -> Iterator[Tuple[str, 
             yield name, flipped
 
 
-def proposal_hashes(manifest: Manifest, step: str, names: Sequence[str], *, recompute_flipped: bool) -> Dict[str, str]:
-    """The sha256 of each proposal set over the data sets `names` that the finished RPN step called `step` wrote."""
-    return {
+@dataclass(frozen=True)
+class ProposalInputs:
+    """The proposal sets that a Fast R-CNN step reads; an RPN step or a joint one reads none.
+
+    Attributes:
+        files: of DATASETS.TRAIN, in its order.
+        files_test: of DATASETS.TEST.
+        flipped_files: over the flipped images of DATASETS.TRAIN; none where those of the images are mirrored.
+        hashes: of each set that is trained on, its sha256.
+    """
+
+    files: Tuple[str, ...] = ()
+    files_test: Tuple[str, ...] = ()
+    flipped_files: Tuple[str, ...] = ()
+    hashes: Dict[str, str] = field(default_factory=dict)
+
+
+def inputs_from_files(cfg: CfgNode) -> ProposalInputs:
+    """DATASETS.PROPOSAL_FILES_TRAIN and _TEST; a flipped image has the proposals of the image, mirrored.
+
+    Raises:
+        ProposalSetError: a set is not there, or is damaged as far as its index and sizes show.
+    """
+    files = tuple(cfg.DATASETS.PROPOSAL_FILES_TRAIN)
+    hashes = {name: ProposalSet(file).sha256 for name, file in zip(cfg.DATASETS.TRAIN, files)}
+    return ProposalInputs(files, tuple(cfg.DATASETS.PROPOSAL_FILES_TEST), (), hashes)
+
+
+def inputs_from_step(
+    cfg: CfgNode, manifest: Manifest, step: str, output_dir: str, *, recompute_flipped: bool
+) -> ProposalInputs:
+    """What the RPN step called `step` left in `output_dir`, as the manifest has it."""
+    names = cfg.DATASETS.TRAIN
+    hashes = {
         f"{name}, flipped" if flipped else name: manifest.output_hash(step, name, flipped=flipped)
         for name, flipped in _sets(names, recompute_flipped)
     }
+    return ProposalInputs(
+        tuple(proposal_path(output_dir, name) for name in names),
+        tuple(proposal_path(output_dir, name) for name in cfg.DATASETS.TEST),
+        tuple(proposal_path(output_dir, name, flipped=True) for name in (names if recompute_flipped else ())),
+        hashes,
+    )
 
 
 def verify_proposals(
@@ -92,3 +131,17 @@ def verify_proposals(
         path = proposal_path(output_dir, name, flipped=flipped)
         if ProposalSet(path).sha256 != manifest.output_hash(step, name, flipped=flipped):
             raise ConfigError(f"{path} is not the proposal set that {step} wrote: restore it, or --overwrite.")
+
+
+def has_proposals(cfg: CfgNode, manifest: Manifest, step: str, output_dir: str, *, recompute_flipped: bool) -> bool:
+    """Whether `output_dir` holds the sets over DATASETS.TRAIN and DATASETS.TEST that the manifest says `step` wrote."""
+    outputs = manifest.step(step).get("outputs", {})
+    for name, flipped in [*_sets(cfg.DATASETS.TRAIN, recompute_flipped), *_sets(cfg.DATASETS.TEST, False)]:
+        about = outputs.get("flipped_proposals" if flipped else "proposals", {}).get(name)
+        path = proposal_path(output_dir, name, flipped=flipped)
+        try:
+            if about is None or ProposalSet(path).sha256 != about["sha256"]:
+                return False
+        except ProposalSetError:
+            return False
+    return True

@@ -2,7 +2,7 @@
 
 What differs from DefaultTrainer: iteration i draws the same batch, flips, anchors, RoIs and dropout whatever ran
 before; checkpoints are written atomically and hold the optimizer, which detectron2 0.6 forgets;
-``MODEL.FREEZE_COMPONENTS`` are fixed before the optimizer is built, so that it holds only what is trained.
+what is frozen is so before the optimizer is built, which then holds only what is trained.
 """
 
 import logging
@@ -21,30 +21,18 @@ from torch.utils.data import DataLoader
 from ..checkpointing import SafeCheckpointer, read_checkpoint
 from ..data import build_train_loader, load_training_dicts, seed_for
 from ..proposals import ProposalDatasetMapper, ProposalSet
+from .freezing import freeze, hold_frozen_norms
+from .loss_weights import loss_weights, weigh_losses
 
-__all__ = ["StepTrainer", "build_step_model", "freeze_components"]
+__all__ = ["StepTrainer", "build_step_model"]
 
 logger = logging.getLogger(__name__)
 
 
-def freeze_components(model: nn.Module, components: List[str]) -> None:
-    """Set ``requires_grad`` to False for all parameters under the named submodules ("backbone", "roi_heads.box_head").
-
-    Raises:
-        ValueError: the model has no such submodule.
-    """
-    for component in components:
-        try:
-            module = model.get_submodule(component)
-        except AttributeError as error:
-            raise ValueError(f"MODEL.FREEZE_COMPONENTS: this model has no {component!r}.") from error
-        module.requires_grad_(False)
-
-
 def build_step_model(cfg: CfgNode) -> nn.Module:
-    """Build the model of `cfg` with ``MODEL.FREEZE_COMPONENTS`` frozen."""
+    """Build the model of `cfg` with what MODEL.FREEZE_COMPONENTS and FREEZE_PATTERNS name frozen."""
     model = build_model(cfg)
-    freeze_components(model, list(cfg.MODEL.FREEZE_COMPONENTS))
+    freeze(model, cfg)
     return model
 
 
@@ -100,7 +88,9 @@ class StepTrainer(DefaultTrainer):
 
     def build_model(self, cfg: CfgNode) -> nn.Module:
         """Build the model with its frozen components; called before the optimizer is built."""
-        return build_step_model(cfg)
+        model = build_step_model(cfg)
+        weigh_losses(model, loss_weights(cfg))
+        return model
 
     def build_train_loader(self, cfg: CfgNode) -> DataLoader:
         """Build the loader whose batches follow from the seed and the iteration."""
@@ -131,6 +121,7 @@ class StepTrainer(DefaultTrainer):
     def run_step(self) -> None:
         """One iteration; anchors, RoIs and dropout are drawn from the seed, the iteration and the process's rank."""
         torch.manual_seed(seed_for(self.seed, self.iter, comm.get_rank()))
+        hold_frozen_norms(self.model)
         super().run_step()
 
     def state_dict(self) -> Dict[str, Any]:

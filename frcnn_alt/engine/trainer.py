@@ -7,7 +7,7 @@ of them and go on; what is finished is known from the manifest.
 import logging
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Union
 
 import torch
 from detectron2.config import CfgNode
@@ -19,11 +19,17 @@ from ..data import hash_dicts, load_training_dicts, seed_for
 from .assemble import assemble, final_config
 from .checks import check_config
 from .defaults import ConfigError
-from .manifest import FINISHED, PENDING, Manifest, write_json
-from .plan import Plan, make_plan
+from .given_step import GivenStep
+from .make_plan import make_plan
+from .manifest import FINISHED, GIVEN, PENDING, Manifest, write_json
+from .network import FAST_RCNN, configure_network
+from .plan import Plan
 from .run_step import StepRun
-from .schedule import build_schedule
+from .schedule import Schedule, build_schedule
 from .single_step import Evaluates, data_problems
+from .step import FILES
+from .step_selection import Selection, select_steps
+from .stored_proposals import check_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY
 
 __all__ = ["AlternatingTrainer"]
@@ -56,22 +62,34 @@ class AlternatingTrainer(Evaluates):
 
         When a run is resumed, the plan's entries say how far each step is.
         """
-        problems = check_config(self.cfg) + data_problems(self.cfg)
-        if any(problem.startswith("SCHEDULE.NAME") for problem in problems):
-            return Plan(problems=problems)
-        plan = make_plan(self.cfg, build_schedule(self.cfg), problems)
         try:
-            manifest = self._earlier_manifest(plan)
-        except ConfigError as error:
-            plan.problems.append(str(error))
-            return plan
-        if manifest is None:
-            return plan
-        for entry, earlier in zip(plan.steps, manifest.data["steps"]):
-            entry["state"] = earlier["state"]
-        if not plan.problems:  # else files that the steps start from may be missing
+            schedule = build_schedule(self.cfg)
+            manifest = self._earlier_manifest(schedule)
+        except KeyError:
+            return Plan(problems=check_config(self.cfg))  # among which is that there is no such schedule
+        except ValueError as error:  # ConfigError too
+            return Plan(problems=[*check_config(self.cfg), str(error)])
+        selection = select_steps(self.cfg, schedule, manifest)
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        if not selection.starts_from_weights(schedule):
+            cfg.MODEL.WEIGHTS = ""  # no matter whether there is such a file
+        problems = check_config(cfg) + data_problems(cfg) + list(selection.problems)
+        if not problems:  # else the data sets cannot be loaded
+            problems += self._file_problems(schedule, selection)
+        plan = make_plan(cfg, schedule, selection, problems, manifest)
+        if manifest is not None and not plan.problems:  # else files that the steps start from may be missing
             plan.problems += self._refused_step(manifest)
         return plan
+
+    def _file_problems(self, schedule: Schedule, selection: Selection) -> List[str]:
+        """What is wrong with the proposal sets that the config names, if a step trains on them."""
+        if all(schedule[name].proposals_from != FILES for name in selection.trained):
+            return []
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        configure_network(cfg, FAST_RCNN)
+        return check_proposal_sets(cfg, "TRAIN") + check_proposal_sets(cfg, "TEST")
 
     def train(self) -> Dict[str, Any]:
         """Run all steps that are not finished, assemble, evaluate; returns detectron2's dictionary of results.
@@ -87,25 +105,38 @@ class AlternatingTrainer(Evaluates):
         comm.synchronize()
         seconds_per_image: Dict[str, float] = {}
         files: Dict[str, str] = {}
-        for index, run in enumerate(self._step_runs(manifest)):
-            run.run(index, seconds_per_image)
+        for run in self._step_runs(manifest):
+            run.run(manifest.index(run.step.name), seconds_per_image)
             files[run.step.name] = run.weights
+        schedule = build_schedule(self.cfg)
+        missing = sorted(set(schedule.assembly.values()) - set(files))
+        if missing:
+            logger.info("No final network yet: %s not run. --resume goes on from here.", ", ".join(missing))
+            return {}
         if comm.is_main_process():
-            assembly = build_schedule(self.cfg).assembly
-            weights = assemble(self.cfg, assembly, files, self.output_dir)
-            manifest.data["assembled"] = {"from": assembly, "path": weights, "sha256": file_sha256(weights)}
+            weights = assemble(self.cfg, schedule.assembly, files, self.output_dir, schedule.network)
+            manifest.data["assembled"] = {"from": schedule.assembly, "path": weights, "sha256": file_sha256(weights)}
             manifest.write()
         comm.synchronize()
-        return self._evaluate(manifest)
+        return self._evaluate(manifest, schedule.network)
 
-    def _step_runs(self, manifest: Manifest) -> Iterator[StepRun]:
+    def _step_runs(self, manifest: Manifest) -> Iterator[Union[StepRun, GivenStep]]:
         """Yield the steps one by one; the next only after the one before is finished, for it starts from its files."""
-        weights_hash = file_sha256(self.cfg.MODEL.WEIGHTS) if self.cfg.MODEL.WEIGHTS else ""
+        schedule = build_schedule(self.cfg)
+        selection = select_steps(self.cfg, schedule, manifest)
+        weights = self.cfg.MODEL.WEIGHTS
+        weights_hash = file_sha256(weights) if weights and selection.starts_from_weights(schedule) else ""
         data_hash = hash_dicts(load_training_dicts(self.cfg))
-        runs: Dict[str, StepRun] = {}
-        for index, step in enumerate(build_schedule(self.cfg).steps):
-            seed = seed_for(manifest.data["seed"], index)
-            runs[step.name] = StepRun(self.cfg, step, seed, manifest, runs, weights_hash, data_hash)
+        runs: Dict[str, Union[StepRun, GivenStep]] = {}
+        for index, step in enumerate(schedule.steps):
+            if step.name in selection.left_out:
+                continue
+            if step.name in selection.given:
+                needed = selection.proposals_needed(schedule, step.name)
+                runs[step.name] = GivenStep(self.cfg, step, selection.given[step.name], manifest, needed)
+            else:
+                seed = seed_for(manifest.data["seed"], index)
+                runs[step.name] = StepRun(self.cfg, step, seed, manifest, runs, weights_hash, data_hash)
             yield runs[step.name]
 
     def _refused_step(self, manifest: Manifest) -> List[str]:
@@ -114,31 +145,33 @@ class AlternatingTrainer(Evaluates):
             problem = run.problem()
             if problem:
                 return [problem]
-            if manifest.step(run.step.name)["state"] != FINISHED:
+            if manifest.step(run.step.name)["state"] not in (FINISHED, GIVEN):
                 break
         return []
 
-    def _earlier_manifest(self, plan: Plan) -> Optional[Manifest]:
+    def _earlier_manifest(self, schedule: Schedule) -> Optional[Manifest]:
         """The manifest of the run to resume; None where there is none.
 
         Raises:
             ConfigError: it is damaged, or that of a run of other steps.
         """
         manifest = Manifest.read(self.output_dir) if self.resume else None
-        if manifest is None or not plan.steps:  # of a plan with problems steps may be missing
-            return None
-        names = [entry["name"] for entry in manifest.data["steps"]]
-        if names != [entry["name"] for entry in plan.steps] and not plan.problems:
-            raise ConfigError(
-                f"{self.output_dir} holds a run of other steps: {', '.join(names)}. Choose another OUTPUT_DIR."
-            )
+        if manifest is not None:
+            names = [entry["name"] for entry in manifest.data["steps"]]
+            if names != [step.name for step in schedule.steps]:
+                raise ConfigError(
+                    f"{self.output_dir} holds a run of other steps: {', '.join(names)}. Choose another OUTPUT_DIR."
+                )
         return manifest
 
     def _open_manifest(self, plan: Plan) -> Manifest:
-        manifest = self._earlier_manifest(plan)
+        manifest = self._earlier_manifest(build_schedule(self.cfg))
         if manifest is not None:
             for old, new in zip(manifest.data["steps"], plan.steps):
                 if old["state"] == PENDING:
+                    old.update(new)
+                elif old["state"] == GIVEN and new["state"] == PENDING:  # it is to be trained after all
+                    old.clear()
                     old.update(new)
             return manifest
         seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
@@ -148,11 +181,11 @@ class AlternatingTrainer(Evaluates):
         manifest.write()
         return manifest
 
-    def _evaluate(self, manifest: Manifest) -> Dict[str, Any]:
+    def _evaluate(self, manifest: Manifest, network: str) -> Dict[str, Any]:
         started = time.perf_counter()
         results: Dict[str, Any] = {}
         if self.cfg.DATASETS.TEST:
-            final = final_config(self.cfg, os.path.join(self.output_dir, "model_final.pth"))
+            final = final_config(self.cfg, os.path.join(self.output_dir, "model_final.pth"), network)
             model = build_model(final)
             SafeCheckpointer(model).load(final.MODEL.WEIGHTS)
             with torch.no_grad():

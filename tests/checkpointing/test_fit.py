@@ -4,7 +4,7 @@ import itertools
 
 from frcnn_alt.checkpointing import CheckpointError, fit_to_model, names_from, read_checkpoint
 from frcnn_alt.checkpointing.fit import released_anchor_positions
-from frcnn_alt.engine.plan import build_meta_model
+from frcnn_alt.engine.meta_model import build_meta_model
 from frcnn_alt.modeling.anchor_generator import FasterRCNNAnchorGenerator
 
 import numpy as np

@@ -8,7 +8,7 @@ from frcnn_alt.checkpointing import (
     pixels_of_config,
     pixels_of_model,
 )
-from frcnn_alt.engine.plan import build_meta_model
+from frcnn_alt.engine.meta_model import build_meta_model
 
 import numpy as np
 import pytest

@@ -1,9 +1,9 @@
 """Runs that start from files of Caffe or torchvision: what the plan says of them, and what the network starts from."""
 
-from frcnn_alt.engine import AlternatingTrainer
-from frcnn_alt.engine.plan import make_plan
+from frcnn_alt.engine import RPN, AlternatingTrainer, make_plan
 from frcnn_alt.engine.schedule import Schedule
-from frcnn_alt.engine.step import RPN, WEIGHTS, Step
+from frcnn_alt.engine.step import WEIGHTS, Step
+from frcnn_alt.engine.step_selection import select_steps
 from frcnn_alt.engine.step_trainer import build_step_model
 
 import numpy as np
@@ -88,7 +88,8 @@ def test_a_step_that_starts_its_rpn_from_the_file(config, tmp_path):
     config.MODEL.RPN.HEAD_NAME = "StandardRPNHead"
     components = ("backbone", "proposal_generator")
     step = Step("rpn_again", RPN, "STEP1", dict.fromkeys(components, WEIGHTS), components)
-    plan = make_plan(config, Schedule((step,), dict.fromkeys(components, step.name)), [])
+    schedule = Schedule((step,), dict.fromkeys(components, step.name), RPN)
+    plan = make_plan(config, schedule, select_steps(config, schedule), [])
     assert plan.problems == []
     (remark,) = [remark for remark in plan.remarks if "No step starts" in remark]
     assert remark.endswith("voc.caffemodel: fc6, fc7, cls_score, bbox_pred.")

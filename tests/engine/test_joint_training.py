@@ -88,9 +88,9 @@ def test_joint_training_from_plan_to_detections(net, shapes, tmp_path, capsys):
     plan = capsys.readouterr().out
     for text in ("3 x 2", "0.001", "0.0001 from 2", weights, "backbone", "proposal_generator", "roi_heads"):
         assert text in plan
-    assert "so they start new: proposal_generator.rpn_head.conv.weight" in plan
+    assert "step1_joint" in plan and "proposal_generator: new" in plan
     assert main(arguments(net, shapes, tmp_path / "run", "MODEL.WEIGHTS", weights)) == 0
-    with open(tmp_path / "run" / "metrics.json") as file:
+    with open(tmp_path / "run" / "step1_joint" / "metrics.json") as file:
         last = [json.loads(line) for line in file][-1]
     assert all(np.isfinite(last[name]) for name in DETECTOR | RPN)
     initial = read_checkpoint(weights)["model"]
@@ -147,6 +147,7 @@ def test_fast_rcnn_alone_on_stored_proposals_measures_its_statistics(zf_run):
     cfg = small_config("zf", "MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals", "MODEL.LOAD_PROPOSALS", True)
     cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS = "per_class"
     cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+    cfg.TRAINER = "SingleStepTrainer"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = run_cfg.MODEL.ROI_HEADS.NUM_CLASSES
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = run_cfg.DATASETS.TRAIN, ()
     proposals = os.path.join(run_cfg.OUTPUT_DIR, "step1_rpn", "proposals", run_cfg.DATASETS.TRAIN[0])

@@ -84,7 +84,7 @@ def test_impossible_steps_and_schedules_are_refused():
 def test_other_projects_can_register_a_schedule():
     name = "only_an_rpn_for_this_test"
     step = Step("step1_rpn", RPN, "STEP1", {"backbone": "weights"}, ("backbone", "proposal_generator"))
-    SCHEDULE_REGISTRY._do_register(name, lambda cfg: Schedule((step,), {"backbone": "step1_rpn"}))
+    SCHEDULE_REGISTRY._do_register(name, lambda cfg: Schedule((step,), dict.fromkeys(step.components, step.name), RPN))
     cfg = get_cfg()
     cfg.SCHEDULE.NAME = name
     assert build_schedule(cfg).steps == (step,)

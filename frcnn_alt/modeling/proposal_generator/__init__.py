@@ -6,11 +6,13 @@ from .proposal_gradient import ProposalGradient
 from .rpn import FasterRCNNRPN
 from .rpn_head import SoftmaxRPNHead
 from .selection import select_proposals
+from .unshared import UnsharedProposalGenerator
 
 __all__ = [
     "FasterRCNNRPN",
     "ProposalGradient",
     "SoftmaxRPNHead",
+    "UnsharedProposalGenerator",
     "current_image_scales",
     "image_scales",
     "inside_image",

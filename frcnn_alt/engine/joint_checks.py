@@ -1,14 +1,17 @@
-"""What non-approximate joint training needs of the other keys (paper section 3.2, iii; SPEC 7.2)."""
+"""What training an RPN and a detector together needs of the keys (paper section 3.2, ii and iii; SPEC 7)."""
 
 from typing import List
 
 from detectron2.config import CfgNode
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
+from torch import nn
 
 from ..modeling.proposal_generator import FasterRCNNRPN
 from ..modeling.roi_heads import FasterRCNNROIHeads
+from .network import JOINT
+from .schedule import build_schedule
 
-__all__ = ["proposal_gradient_problems"]
+__all__ = ["joint_training_problems", "proposal_gradient_problems"]
 
 _NEEDED = (
     ("PROPOSAL_GENERATOR", PROPOSAL_GENERATOR_REGISTRY, FasterRCNNRPN),
@@ -24,10 +27,10 @@ def proposal_gradient_problems(cfg: CfgNode) -> List[str]:
         problems.append(f"{key}_CLAMP is {rpn.PROPOSAL_GRADIENT_CLAMP}: it must be above 0, or 0 for no limit.")
     if not rpn.PROPOSAL_GRADIENT:
         return problems
-    if cfg.TRAINER == "AlternatingTrainer":
+    if cfg.TRAINER == "AlternatingTrainer" and not _trains_jointly(cfg):
         problems.append(
-            f"{key} is for joint training, but no step of TRAINER 'AlternatingTrainer' trains an RPN together with a "
-            "detector: set TRAINER to 'SingleStepTrainer', or the gradient to False."
+            f"{key} is for joint training, but no step of SCHEDULE.NAME {cfg.SCHEDULE.NAME!r} trains an RPN together "
+            "with a detector: set SCHEDULE.NAME to 'joint', or the gradient to False."
         )
     for component, registry, needed in _NEEDED:
         name = cfg.MODEL[component].NAME
@@ -47,5 +50,33 @@ def proposal_gradient_problems(cfg: CfgNode) -> List[str]:
     if rpn.PROPOSAL_GRADIENT_CLAMP > 0 and cfg.SOLVER.AMP.ENABLED:
         problems.append(
             f"{key}_CLAMP would clamp gradients that SOLVER.AMP multiplies by its changing loss scale: switch one off."
+        )
+    return problems
+
+
+def _trains_jointly(cfg: CfgNode) -> bool:
+    try:
+        return any(step.kind == JOINT for step in build_schedule(cfg).steps)
+    except (KeyError, ValueError):  # which is told elsewhere
+        return True
+
+
+def joint_training_problems(model: nn.Module) -> List[str]:
+    """Return what a detector and an RPN that train together cannot do, one sentence each.
+
+    Args:
+        model: the network of both; may be on the "meta" device.
+    """
+    problems = []
+    if getattr(model.roi_heads, "new_box_statistics", lambda: None)() is not None:
+        problems.append(
+            "MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS is 'per_class', which is measured on proposals before a training, "
+            "but here they come into being during it: set it to 'fixed' and MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS to "
+            "(10.0, 10.0, 5.0, 5.0), as py-faster-rcnn's joint training does (configs/zf_joint.yaml)."
+        )
+    if not getattr(model.proposal_generator, "proposals_in_training", True):
+        problems.append(
+            "MODEL.RPN.PROPOSALS_IN_TRAINING is False, so the RoI heads would be trained without proposals: set it to "
+            "True."
         )
     return problems

@@ -22,7 +22,7 @@ def test_configs_agree_with_themselves():
         (["MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIPool"], "POOLER_TYPE 'ROIPool' gives none: set it to 'ROIWarp'"),
         (["MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIAlignV2"], "POOLER_TYPE 'ROIAlignV2' gives none"),
         (["MODEL.RPN.PROPOSALS_IN_TRAINING", "False"], "PROPOSALS_IN_TRAINING False leaves no proposals: set it True"),
-        (["TRAINER", "AlternatingTrainer"], "set TRAINER to 'SingleStepTrainer'"),
+        (["SCHEDULE.NAME", "four_step"], "set SCHEDULE.NAME to 'joint'"),
         (["MODEL.PROPOSAL_GENERATOR.NAME", "RPN"], "needs MODEL.PROPOSAL_GENERATOR.NAME 'FasterRCNNRPN'; RPN stops"),
         (["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], "needs MODEL.ROI_HEADS.NAME 'FasterRCNNROIHeads'"),
         (["MODEL.LOAD_PROPOSALS", "True"], "PROPOSAL_GRADIENT has nowhere to go with stored proposals"),

@@ -1,0 +1,53 @@
+"""Loading a network that is to be whole: every tensor of the model comes from the file, or it is refused."""
+
+from typing import Any, Dict, List, Mapping, Tuple
+
+import torch
+from torch import nn
+
+from .components import match_initial_weights
+from .errors import CheckpointError
+from .fit import fit_to_model
+from .pixels import check_pixels
+from .read import read_checkpoint
+
+__all__ = ["load_whole_network", "match_whole_network"]
+
+
+def match_whole_network(
+    model: nn.Module, path: str, pixels: Mapping[str, Any]
+) -> Tuple[Dict[str, torch.Tensor], List[str]]:
+    """Compare a trained network in a file with a model; nothing is copied.
+
+    Args:
+        model: may be on the "meta" device.
+        path: any weight file that `read_checkpoint` reads.
+        pixels: of `pixels_of_config`, what the model will be fed.
+
+    Returns:
+        The file's tensors by the model's names, and the names of tensors and layers in the file that the model has no
+        use for, sorted.
+
+    Raises:
+        CheckpointError: the file cannot be read, was trained on other pixels, or is of another network.
+    """
+    checkpoint = fit_to_model(read_checkpoint(path), model)
+    check_pixels(checkpoint.get("frcnn_alt", {}), pixels, path)
+    state = checkpoint["model"]
+    matched = match_initial_weights(model.state_dict(), {"": path}, lambda source: state)
+    if matched.not_found:
+        first, *others = matched.not_found[path]
+        raise CheckpointError(f"{path} is no network of this config: it lacks {first} and {len(others)} more tensors.")
+    unused = [*checkpoint.get("frcnn_alt", {}).get("not_used", ()), *(set(state) - set(matched.source))]
+    return {name: state[name] for name in matched.source}, sorted(unused)
+
+
+def load_whole_network(model: nn.Module, path: str, pixels: Mapping[str, Any]) -> List[str]:
+    """Load a trained network, of which nothing may start new; arguments and errors as in `match_whole_network`.
+
+    Returns:
+        The names of tensors and layers in the file that the model has no use for, sorted.
+    """
+    state, unused = match_whole_network(model, path, pixels)
+    model.load_state_dict(state)
+    return unused

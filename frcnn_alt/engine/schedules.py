@@ -1,0 +1,109 @@
+"""The schedules of the paper, and what lies around them (paper sections 3.2 and 4.1; SPEC 6 and 7)."""
+
+from typing import Dict, List
+
+from detectron2.config import CfgNode
+
+from ..checkpointing import NEW
+from .network import FAST_RCNN, JOINT, RPN, UNSHARED
+from .schedule import SCHEDULE_REGISTRY, Schedule, WholeNetwork
+from .step import FILES, WEIGHTS, Step
+
+__all__ = ["fast_rcnn", "four_step", "joint", "rpn", "unshared"]
+
+_DETECTOR_FROM_WEIGHTS = {"backbone": WEIGHTS, "roi_heads": WEIGHTS, "roi_heads.box_predictor": NEW}
+
+
+def _first_steps() -> List[Step]:
+    """Two networks that share nothing: both begin with the initial weights."""
+    return [
+        _rpn_alone("step1_rpn"),
+        Step(
+            "step2_fast_rcnn",
+            FAST_RCNN,
+            "STEP2",
+            # From the initial weights again, not from step 1.
+            _DETECTOR_FROM_WEIGHTS,
+            ("backbone", "roi_heads"),
+            proposals_from="step1_rpn",
+        ),
+    ]
+
+
+def _rpn_alone(name: str) -> Step:
+    init = {"backbone": WEIGHTS, "proposal_generator": NEW}
+    return Step(name, RPN, "STEP1", init, ("backbone", "proposal_generator"))
+
+
+def _round(cfg: CfgNode, number: int, earlier_rpn: str, earlier_detector: str) -> List[Step]:
+    """Steps 3 and 4 of the paper, or their like in a further round; the convolutions of step 2 stand still."""
+    rpn_head = NEW if cfg.SCHEDULE.STEP3_RPN_HEAD == NEW else earlier_rpn
+    detector_init: Dict[str, str] = {"backbone": "step2_fast_rcnn", "roi_heads": earlier_detector}
+    if cfg.SCHEDULE.STEP4_BOX_PREDICTOR == NEW:
+        detector_init["roi_heads.box_predictor"] = NEW
+    rpn_step = Step(
+        f"step{number}_rpn",
+        RPN,
+        "STEP3",
+        {"backbone": "step2_fast_rcnn", "proposal_generator": rpn_head},
+        ("proposal_generator",),
+    )
+    detector_step = Step(
+        f"step{number + 1}_fast_rcnn",
+        FAST_RCNN,
+        "STEP4",
+        detector_init,
+        ("roi_heads",),
+        proposals_from=rpn_step.name,
+    )
+    return [rpn_step, detector_step]
+
+
+@SCHEDULE_REGISTRY.register()
+def four_step(cfg: CfgNode) -> Schedule:
+    """The paper's 4-step alternating training with shared features (paper section 3.2, SPEC 6.1 and 6.3).
+
+    With SCHEDULE.ROUNDS above 1, steps 3 and 4 are followed by their like: "more rounds".
+    """
+    steps = _first_steps()
+    for further in range(cfg.SCHEDULE.ROUNDS):
+        steps += _round(cfg, 3 + 2 * further, steps[-2].name, steps[-1].name)
+    *_, last_rpn, last_detector = steps
+    return Schedule(
+        tuple(steps),
+        {"backbone": "step2_fast_rcnn", "proposal_generator": last_rpn.name, "roi_heads": last_detector.name},
+    )
+
+
+@SCHEDULE_REGISTRY.register()
+def unshared(cfg: CfgNode) -> Schedule:
+    """The first two steps: a RPN and a detector with convolutions of their own, run one after the other (SPEC 6.4)."""
+    assembly = {
+        "backbone": "step2_fast_rcnn",
+        "proposal_generator": WholeNetwork("step1_rpn"),
+        "roi_heads": "step2_fast_rcnn",
+    }
+    return Schedule(tuple(_first_steps()), assembly, UNSHARED)
+
+
+@SCHEDULE_REGISTRY.register()
+def rpn(cfg: CfgNode) -> Schedule:
+    """A RPN alone, with its proposals (paper section 3.1)."""
+    step = _rpn_alone("step1_rpn")
+    return Schedule((step,), dict.fromkeys(step.components, step.name), RPN)
+
+
+@SCHEDULE_REGISTRY.register()
+def fast_rcnn(cfg: CfgNode) -> Schedule:
+    """Fast R-CNN alone, on the proposal sets that DATASETS.PROPOSAL_FILES_TRAIN and _TEST name (SPEC 9)."""
+    trained = ("backbone", "roi_heads")
+    step = Step("step1_fast_rcnn", FAST_RCNN, "STEP1", _DETECTOR_FROM_WEIGHTS, trained, proposals_from=FILES)
+    return Schedule((step,), dict.fromkeys(step.components, step.name), FAST_RCNN)
+
+
+@SCHEDULE_REGISTRY.register()
+def joint(cfg: CfgNode) -> Schedule:
+    """Everything in one training (paper section 3.2, ii; with MODEL.RPN.PROPOSAL_GRADIENT iii; SPEC 7)."""
+    init = {**_DETECTOR_FROM_WEIGHTS, "proposal_generator": NEW}
+    step = Step("step1_joint", JOINT, "STEP1", init, ("backbone", "proposal_generator", "roi_heads"))
+    return Schedule((step,), dict.fromkeys(step.components, step.name))
