@@ -66,7 +66,7 @@ class GivenStep:
         """
         source = {"path": self.given.weights, "sha256": file_sha256(self.given.weights)}
         entry = self.manifest.step(self.step.name)
-        known = entry["state"] == GIVEN and entry["given"]["sha256"] == source["sha256"]
+        known = entry.get("given", {}).get("sha256") == source["sha256"]
         if not known:
             entry["outputs"] = {}
         needs_weights = self.given.run is None and not (known and os.path.isfile(self.weights))

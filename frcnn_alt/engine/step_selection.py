@@ -71,20 +71,19 @@ def select_steps(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest] 
     names = tuple(step.name for step in schedule.steps)
     try:
         asked_for = _asked_for(cfg, names)
-        trained, given = list(asked_for), {}
+        trained = tuple(name for name in names if name in asked_for or _is_finished(manifest, name))
+        needed = {name for one in trained for name in schedule[one].needs} | set(schedule.assembly.values())
+        given = {}
         for number, step in enumerate(schedule.steps, start=1):
-            if step.name not in asked_for:
-                if _is_finished(manifest, step.name):
-                    trained.append(step.name)
-                    continue
+            if step.name in needed and step.name not in trained:
                 found = find_given(cfg, step, number)
                 if found is not None:
                     given[step.name] = found
     except ConfigError as error:
-        return Selection(names, problems=(str(error),))
+        return Selection((), problems=(str(error),))
     left_out = tuple(name for name in names if name not in trained and name not in given)
     problems = _problems(cfg, schedule, asked_for, left_out)
-    return Selection(tuple(name for name in names if name in trained), given, left_out, tuple(problems))
+    return Selection(trained, given, left_out, tuple(problems))
 
 
 def _problems(cfg: CfgNode, schedule: Schedule, asked_for: Tuple[str, ...], left_out: Tuple[str, ...]) -> List[str]:
