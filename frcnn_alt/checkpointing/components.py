@@ -7,7 +7,7 @@ the name of a state dict. The longest prefix that fits a tensor's name decides.
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterable, List, Mapping
+from typing import Callable, Container, Dict, Iterable, List, Mapping
 
 import torch
 from torch import nn
@@ -64,6 +64,7 @@ def match_initial_weights(
     model_state: Mapping[str, torch.Tensor],
     init: Mapping[str, str],
     read_source: Callable[[str], Mapping[str, torch.Tensor]],
+    may_be_missing: Container[str] = (),
 ) -> InitialWeights:
     """Decide for every tensor of a model where it starts from; nothing is copied.
 
@@ -71,9 +72,10 @@ def match_initial_weights(
         model_state: the model's state dict (tensors of any device, "meta" included: only shapes are read).
         init: component -> source.
         read_source: gives a source's state dict; called once a source.
+        may_be_missing: components that start new where their source holds nothing of them.
 
     Raises:
-        CheckpointError: a tensor has another shape than the model's, or a source holds nothing of a component.
+        CheckpointError: a tensor has another shape than the model's, or a source holds nothing of another component.
     """
     matched = InitialWeights()
     states = {source: read_source(source) for source in sorted(set(init.values()) - {NEW})}
@@ -93,7 +95,8 @@ def match_initial_weights(
             matched.source[name] = source
     for component, source in init.items():
         names = [name for name in model_state if _component_of(name, init) == component]
-        if source != NEW and names and not any(matched.source[name] == source for name in names):
+        is_missing = bool(names) and not any(matched.source[name] == source for name in names)
+        if source != NEW and is_missing and component not in may_be_missing:
             raise CheckpointError(
                 f"{source} holds no tensor of {component} (looked for {names[0]} and {len(names) - 1} more). "
                 "Parameter names must be those of this package. Of other programs, the .caffemodel files of ZF-net and "
@@ -103,7 +106,10 @@ def match_initial_weights(
 
 
 def load_initial_weights(
-    model: nn.Module, init: Mapping[str, str], read_source: Callable[[str], Mapping[str, torch.Tensor]]
+    model: nn.Module,
+    init: Mapping[str, str],
+    read_source: Callable[[str], Mapping[str, torch.Tensor]],
+    may_be_missing: Container[str] = (),
 ) -> InitialWeights:
     """Copy each component's initial weights into `model`; arguments and errors as in `match_initial_weights`."""
     model_state = model.state_dict()
@@ -114,7 +120,7 @@ def load_initial_weights(
             cache[source] = read_source(source)
         return cache[source]
 
-    matched = match_initial_weights(model_state, init, read_once)
+    matched = match_initial_weights(model_state, init, read_once, may_be_missing)
     with torch.no_grad():
         for name, source in matched.source.items():
             if source != NEW:

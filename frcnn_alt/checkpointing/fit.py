@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 import numpy as np
 import torch
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import nn
 
 from ..modeling.proposal_generator import SoftmaxRPNHead
@@ -85,10 +86,19 @@ def _fit_box_predictor(state: State, model: nn.Module, refuse: Callable[[str], N
         state[name] = state[name] * factors.reshape(-1, *[1] * (axes - 1))
 
 
+def _fit_by_names_alike(checkpoint: Mapping[str, Any], model: nn.Module) -> Dict[str, Any]:
+    """Let detectron2 find out which tensor is which: by the ends of their names, as for its ImageNet files."""
+    is_caffe2 = checkpoint.get("__author__") == "Caffe2"
+    state = align_and_update_state_dicts(model.state_dict(), dict(checkpoint["model"]), c2_conversion=is_caffe2)
+    return {**checkpoint, "model": state, "matching_heuristics": False}
+
+
 def fit_to_model(
     checkpoint: Mapping[str, Any], model: nn.Module, only: Optional[Iterable[str]] = None
 ) -> Dict[str, Any]:
-    """Bring foreign weights into the form that `model` expects; a file of this package or detectron2 stays as it is.
+    """Bring foreign weights into the form that `model` expects; a file of this package stays as it is.
+
+    Of a file whose names detectron2 has to guess ("matching_heuristics"), it guesses them here.
 
     The two logits of an anchor become one where the model's head has sigmoids; anchors are put in the order of the
     model's generator; rows of box deltas are scaled so that the decoded boxes stay the same.
@@ -108,6 +118,8 @@ def fit_to_model(
             another shape.
     """
     record = dict(checkpoint.get("frcnn_alt", {}))
+    if checkpoint.get("matching_heuristics"):
+        return _fit_by_names_alike(checkpoint, model)
     if record.get("form") != RELEASED_FORM:
         return dict(checkpoint)
     files, layers = " and ".join(record["converted_from"]), record["layers"]

@@ -12,6 +12,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 import torch
+from detectron2.utils.file_io import PathManager
 
 from ..safe_pickle import ArrayUnpickler
 from .caffe_model import read_caffe_layers
@@ -20,19 +21,43 @@ from .caffe_pair import join_pair
 from .errors import CheckpointError
 from .torchvision_vgg import is_torchvision_vgg, name_torchvision_layers
 
-__all__ = ["file_sha256", "read_checkpoint", "weight_files", "write_checkpoint"]
+__all__ = ["file_sha256", "is_remote", "read_checkpoint", "weight_files", "write_checkpoint"]
 
 _CAFFE = (".caffemodel", ".caffemodel.h5")
 
 
 def _read_pkl(path: str) -> Any:
     with open(path, "rb") as file:
-        return ArrayUnpickler(file, encoding="latin1").load()
+        data = ArrayUnpickler(file, encoding="latin1").load()
+    if not isinstance(data, dict) or "model" in data:
+        return data
+    blobs = {name: value for name, value in data.get("blobs", data).items() if not str(name).endswith("_momentum")}
+    if any(str(name).endswith("_w") for name in blobs):  # Caffe2's names, as in the ImageNet files of the model zoo
+        return {"model": blobs, "__author__": "Caffe2", "matching_heuristics": True}
+    return blobs
 
 
 def weight_files(path: str) -> List[str]:
     """Return the files that a value of MODEL.WEIGHTS names: one, or two with a comma between."""
     return [path] if os.path.isfile(path) or "," not in path else [part.strip() for part in path.split(",")]
+
+
+def is_remote(path: str) -> bool:
+    """Whether a file has to be fetched: detectron2's model zoo ("detectron2://"), "https://" and so on."""
+    return "://" in path
+
+
+def _local_file(path: str) -> str:
+    """Fetch a remote file, once: detectron2 keeps it in its cache."""
+    if not is_remote(path):
+        return path
+    try:
+        return PathManager.get_local_path(path)
+    except Exception as error:  # of whatever the handler of its scheme uses
+        raise CheckpointError(
+            f"{path} cannot be fetched ({type(error).__name__}: {error}): get the file in some other way and name it "
+            "in MODEL.WEIGHTS."
+        ) from error
 
 
 def _read_file(path: str) -> Any:
@@ -54,18 +79,19 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
 
     Args:
         path: ``.pth`` (a checkpoint of detectron2 or of this package, or a bare state dict, torchvision's of VGG-16
-            included), ``.pkl`` (detectron2's model zoo form, arrays under the model's own parameter names) or
-            ``.caffemodel``; or the MATLAB release's two files, "rpn.caffemodel,fast_rcnn.caffemodel".
+            included), ``.pkl`` (detectron2's model zoo form, or Caffe2's) or ``.caffemodel``; or the MATLAB release's
+            two files, "rpn.caffemodel,fast_rcnn.caffemodel". It may have to be fetched ("detectron2://...").
 
     Returns:
         dict: ``"model"`` maps parameter names to CPU tensors (memory-mapped where the format allows); whatever else
         the file holds stands beside it under its own key. What Caffe or torchvision wrote is in the form of `foreign`,
-        with a record under ``"frcnn_alt"``; `fit_to_model` makes it a model's.
+        with a record under ``"frcnn_alt"``; names that detectron2 has to guess are marked by "matching_heuristics".
+        `fit_to_model` makes either a model's.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, or one that would run code.
     """
-    files = weight_files(path)
+    files = [_local_file(file) for file in weight_files(path)]
     for file in files:
         if not os.path.isfile(file):
             raise CheckpointError(
@@ -76,7 +102,7 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     if len(files) > 1:
         raise CheckpointError(f"{path}: several files can be read together only if they are .caffemodel.")
     try:
-        data = _read_file(path)
+        data = _read_file(files[0])
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and not path.endswith(".pkl"):  # torch's advice is not for here
             error = "it is none, or holds more than tensors and plain containers, which could run code"
@@ -111,7 +137,7 @@ def write_checkpoint(data: Dict[str, Any], path: str) -> None:
 def file_sha256(path: str) -> str:
     """Return the hex sha256 of a file's bytes; of a pair (see `weight_files`), of one file's after the other's."""
     digest = hashlib.sha256()
-    for name in weight_files(path):
+    for name in map(_local_file, weight_files(path)):
         with open(name, "rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import importlib
 import logging
 import os
 import sys
@@ -41,6 +42,14 @@ def default_argument_parser(epilog: str = "") -> argparse.ArgumentParser:
         "--from-run",
         metavar="FOLDER",
         help="an earlier run whose finished steps stand in for those that are not trained (SCHEDULE.GIVEN_RUN)",
+    )
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="a Python module to import first, which registers components of your own; repeatable",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, check all of it, and stop")
     parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that already holds a run")
@@ -98,6 +107,20 @@ def _merge(cfg: CfgNode, config_files: List[str], opts: List[str]) -> None:
         raise _explain(error, cfg, "command line") from error
 
 
+def _import_modules(names: List[str]) -> None:
+    if names and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where people start it from; a script has its own folder there instead
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise  # the module is there, and lacks something itself
+            raise ConfigError(
+                f"--import {name}: there is no such module in {os.getcwd()}, on PYTHONPATH or installed."
+            ) from error
+
+
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
     """Build the config that `args` asks for.
 
@@ -106,16 +129,18 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     NUM_CLASSES.
 
     Args:
-        args: with ``config_file`` and ``opts``, as detectron2's parser gives them; ``overlay``, a list of files, may be
-            absent.
+        args: with ``config_file`` and ``opts``, as detectron2's parser gives them; what `default_argument_parser` adds
+            may be absent.
 
     Returns:
         CfgNode: not frozen yet.
 
     Raises:
-        ConfigError: file not found, unknown key (the nearest ones are named), wrong type, odd number of overrides.
+        ConfigError: file or module not found, unknown key (the nearest ones are named), wrong type, odd number of
+            overrides.
         DatasetError: the data set keys contradict each other or lead nowhere.
     """
+    _import_modules(getattr(args, "modules", []))
     cfg = get_cfg()
     default_output = cfg.OUTPUT_DIR
     files = [file for file in (args.config_file, *getattr(args, "overlay", [])) if file]

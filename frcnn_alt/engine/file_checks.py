@@ -5,7 +5,7 @@ from typing import List
 
 from detectron2.config import CfgNode
 
-from ..checkpointing import weight_files
+from ..checkpointing import is_remote, weight_files
 from ..modeling.mean_image import read_mean_image
 
 __all__ = ["check_files"]
@@ -27,7 +27,7 @@ _WHERE_WEIGHTS = {
 def _check_weights(cfg: CfgNode) -> List[str]:
     problems = []
     for path in weight_files(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else ():
-        if not os.path.isfile(path):
+        if not is_remote(path) and not os.path.isfile(path):
             what = "is a folder" if os.path.isdir(path) else "does not exist"
             problems.append(
                 f"MODEL.WEIGHTS: {path} {what}. "

@@ -21,6 +21,7 @@ from ..checkpointing import (
     read_checkpoint,
 )
 from .given import Given
+from .initialize import may_be_missing
 from .joint_checks import joint_training_problems
 from .loss_weights import LOSSES, loss_weights
 from .manifest import FINISHED, GIVEN, PENDING, RUNNING, Manifest
@@ -98,11 +99,13 @@ def _match_step(cfg: CfgNode, step: Step, model: torch.nn.Module, sources: _Sour
         return fit_to_model(sources.weights, model, names_from(WEIGHTS, state, init))["model"]
 
     try:
-        matched = match_initial_weights(state, init, read_source)
+        matched = match_initial_weights(state, init, read_source, may_be_missing(model))
         sources.used.update(name for name, source in matched.source.items() if source == WEIGHTS)
         _remark_on_not_found(step, matched, plan.remarks)
     except CheckpointError as error:
-        plan.problems.append(f"{step.name}: {error}".replace("in weights,", f"in MODEL.WEIGHTS {cfg.MODEL.WEIGHTS},"))
+        text, file = str(error), f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}"
+        text = text.replace(f"in {WEIGHTS},", f"in {file},").replace(f"{WEIGHTS} holds", f"{file} holds")
+        plan.problems.append(f"{step.name}: {text}")
 
 
 def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sources, plan: Plan) -> Dict[str, Any]:

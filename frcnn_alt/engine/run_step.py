@@ -7,27 +7,15 @@ import os
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
-from ..checkpointing import (
-    file_sha256,
-    fit_to_model,
-    hash_tensors,
-    load_initial_weights,
-    names_from,
-    read_checkpoint,
-    select_components,
-)
-from ..data import load_training_dicts
-from ..proposals import ProposalSet
+from ..checkpointing import file_sha256, hash_tensors, select_components
 from .defaults import ConfigError
 from .hooks import ScheduleProgress, step_log
+from .initialize import initialize_step
 from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash, has_no_effect, write_text
-from .network import FAST_RCNN
-from .statistics import measure_proposal_statistics, measure_region_statistics
 from .step import FILES, WEIGHTS, Step, configure_step, recomputes_flipped_images
 from .step_proposals import ProposalInputs, inputs_from_files, inputs_from_step, verify_proposals, write_proposals
 from .step_trainer import StepTrainer
@@ -177,24 +165,10 @@ class StepRun:
         return model
 
     def _initialize(self, model: nn.Module) -> None:
-        """Load each component from its source, then measure what the regression targets are normalised with."""
-
-        def read(source: str) -> Mapping[str, torch.Tensor]:
-            path = self.cfg.MODEL.WEIGHTS if source == WEIGHTS else self.earlier[source].weights
-            names = names_from(source, model.state_dict(), self.step.init)
-            return fit_to_model(read_checkpoint(path), model, names)["model"]
-
-        has_file = bool(self.cfg.MODEL.WEIGHTS)
-        load_initial_weights(model, {c: s for c, s in self.step.init.items() if s != WEIGHTS or has_file}, read)
-        dicts = load_training_dicts(self.cfg)
-        if "proposal_generator" in self.step.trained:
-            measure_proposal_statistics(self.cfg, model, dicts)
-        if "roi_heads" in self.step.trained and self.step.kind == FAST_RCNN:
-            names, topk = self.cfg.DATASETS.TRAIN, self.cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN
-            sets = dict(zip(names, map(ProposalSet, self.cfg.DATASETS.PROPOSAL_FILES_TRAIN)))
-            flipped_sets = dict(zip(names, map(ProposalSet, self.proposals.flipped_files)))
-            crowd_thresh = self.cfg.DATASETS.PROPOSAL_CROWD_THRESH
-            measure_region_statistics(model, dicts, sets, topk, flipped_sets or None, crowd_thresh)
+        files = {name: run.weights for name, run in self.earlier.items()}
+        if self.cfg.MODEL.WEIGHTS:
+            files[WEIGHTS] = self.cfg.MODEL.WEIGHTS
+        initialize_step(self.cfg, self.step, model, files, self.proposals)
 
     def _verify_outputs(self, entry: Dict[str, Any]) -> None:
         if not os.path.isfile(self.weights) or file_sha256(self.weights) != entry["outputs"]["model"]["sha256"]:
