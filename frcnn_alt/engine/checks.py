@@ -94,6 +94,10 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
             f"DATASETS.PROPOSAL_CROWD_THRESH is {crowds}: it is a share of a proposal's area, from 0 to 1, or -1 to "
             "keep all proposals."
         )
+    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+        problems.append(
+            "SOLVER.AMP.ENABLED: detectron2's mixed precision is for GPUs, and MODEL.DEVICE is 'cpu': set False."
+        )
     try:
         torch.device(cfg.MODEL.DEVICE)
     except RuntimeError:

@@ -8,6 +8,7 @@ from joint_miniature import arguments, small_config
 
 def problems_of(*opts):
     cfg = small_config("zf", *opts, kind="joint_nonapproximate")
+    cfg.MODEL.DEVICE = "cuda"  # mixed precision is among the combinations
     return check_config(cfg)
 
 

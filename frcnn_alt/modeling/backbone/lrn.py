@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..precision import at_least_single
+
 __all__ = ["SpatialLocalResponseNorm"]
 
 
@@ -36,7 +38,7 @@ class SpatialLocalResponseNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise a map of shape (N, C, Hi, Wi); the shape and the type are kept."""
         # Activations beyond 255 would overflow when squared in half precision.
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        wide = at_least_single(x)
         mean_of_squares = F.avg_pool2d(wide * wide, self.size, stride=1, padding=self.size // 2, count_include_pad=True)
         return (wide * (1.0 + self.alpha * mean_of_squares).pow(-self.beta)).to(x.dtype)
 

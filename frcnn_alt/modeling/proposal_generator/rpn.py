@@ -20,6 +20,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 
 from ..box_regression import build_box2box_transform
+from ..precision import at_least_single
 from .box_statistics import MeasuresAnchorStatistics
 from .image_scales import current_image_scales
 from .matching import NEGATIVE, POSITIVE, match_anchors
@@ -147,7 +148,9 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
             "loss_rpn_cls" and "loss_rpn_loc", scalars, times ``MODEL.RPN.LOSS_WEIGHT`` and, the latter, lambda
             (``MODEL.RPN.BBOX_REG_LOSS_WEIGHT``).
         """
-        logits, deltas = cat(pred_objectness_logits, dim=1), cat(pred_anchor_deltas, dim=1)
+        logits, deltas = (
+            at_least_single(cat(levels, dim=1)) for levels in (pred_objectness_logits, pred_anchor_deltas)
+        )
         all_anchors = Boxes.cat(anchors)
         num_locations = sum(len(a) // per_cell for a, per_cell in zip(anchors, self.anchor_generator.num_anchors))
         num_images = len(gt_labels)
@@ -204,6 +207,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
         """
         if self.training and not self.proposals_in_training:
             return [empty_proposals(size, like=pred_objectness_logits[0]) for size in image_sizes]
+        pred_anchor_deltas = [at_least_single(deltas) for deltas in pred_anchor_deltas]
         gradient = self.proposal_gradient if self.training and torch.is_grad_enabled() else None
         with torch.set_grad_enabled(gradient is not None):
             if gradient is None:
@@ -213,7 +217,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
                 boxes = gradient.with_constants(boxes, anchors, image_sizes)
             return select_proposals(
                 boxes,
-                [logits.detach() for logits in pred_objectness_logits],
+                [at_least_single(logits.detach()) for logits in pred_objectness_logits],
                 image_sizes,
                 current_image_scales(len(image_sizes)),
                 min_box_size=self.min_box_size,

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from fvcore.nn import smooth_l1_loss
 
 from ..box_regression import NormalizedBox2BoxTransform, build_box2box_transform
+from ..precision import at_least_single
 from .candidate_scores import report_candidate_scores
 from .proposal_graph import as_constants, have_graph
 
@@ -99,6 +100,11 @@ class FasterRCNNOutputLayers(FastRCNNOutputLayers):
         arguments["pre_nms_topk_per_class"] = cfg.MODEL.ROI_HEADS.PRE_NMS_TOPK_PER_CLASS_TEST
         arguments["detach_targets"] = cfg.MODEL.ROI_BOX_HEAD.DETACH_TARGETS
         return arguments
+
+    def forward(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """(R, C) features to scores (R, K + 1) and deltas (R, 4K), or (R, 4); in single precision at least."""
+        scores, deltas = super().forward(x)
+        return at_least_single(scores), at_least_single(deltas)
 
     def losses(
         self, predictions: Tuple[torch.Tensor, torch.Tensor], proposals: List[Instances]
