@@ -16,6 +16,7 @@ from .defaults import ConfigError
 from .hooks import ScheduleProgress, step_log
 from .initialize import initialize_step
 from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash, has_no_effect, write_text
+from .peak_memory import PeakMemory
 from .step import FILES, WEIGHTS, Step, configure_step, recomputes_flipped_images
 from .step_proposals import ProposalInputs, inputs_from_files, inputs_from_step, verify_proposals, write_proposals
 from .step_trainer import StepTrainer
@@ -121,7 +122,9 @@ class StepRun:
             step, folder, names = self.source.step.name, self.source.output_dir, self.cfg.DATASETS.TRAIN
             verify_proposals(self.manifest, step, folder, names, recompute_flipped=self.recomputes_flipped)
         self._update(state=RUNNING, config_hash=self.hash)
+        memory = PeakMemory(self.cfg.MODEL.DEVICE)
         model = self._train(index, seconds_per_image, resume, entry)
+        self._update(peak_memory_mib=memory.mebibytes())  # of the training, not of the proposals
         outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
         recall: Dict[str, Any] = {}
         if self.step.makes_proposals:

@@ -10,7 +10,7 @@ from typing import Dict, List, Tuple, Union
 from detectron2.config import CfgNode
 from fvcore.common.registry import Registry
 
-from .network import JOINT, NETWORKS
+from .network import JOINT, NETWORKS, RPN
 from .step import Step
 
 __all__ = ["SCHEDULE_REGISTRY", "Schedule", "WholeNetwork", "build_schedule"]
@@ -45,18 +45,28 @@ class Schedule:
         for step in self.steps:
             missing = [name for name in step.needs if name not in earlier]
             if missing:
-                raise ValueError(f"{step.name} starts from {missing}, which do not run before it.")
+                raise ValueError(
+                    f"{step.name} starts from {', '.join(missing)}, which no step before it is called: they are "
+                    f"{', '.join(earlier) or 'none'}."
+                )
             if step.proposals_from in earlier and not self[step.proposals_from].makes_proposals:
-                raise ValueError(f"{step.name} needs proposals, but {step.proposals_from} makes none: it has no RPN.")
+                raise ValueError(
+                    f"{step.name} has proposals_from {step.proposals_from!r}, but that step makes none: name a step of "
+                    f"kind {RPN!r}, or FILES."
+                )
             if step.name in earlier:
                 raise ValueError(f"Two steps are called {step.name}.")
             earlier.append(step.name)
         unknown = [name for name in self.assembly.values() if name not in earlier]
         if unknown:
-            raise ValueError(f"The final network needs {unknown}, which are not among the steps {earlier}.")
+            raise ValueError(
+                f"assembly names {', '.join(unknown)}, which no step is called: they are {', '.join(earlier)}."
+            )
         missing = [component for component in NETWORKS[self.network] if component not in self.assembly]
         if missing:
-            raise ValueError(f"The final network ({self.network}) needs {missing}, which no step gives.")
+            raise ValueError(
+                f"assembly has no {' and no '.join(missing)}, of which the final network ({self.network!r}) consists."
+            )
 
     def __getitem__(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)

@@ -95,9 +95,12 @@ def rpn(cfg: CfgNode) -> Schedule:
 
 @SCHEDULE_REGISTRY.register()
 def fast_rcnn(cfg: CfgNode) -> Schedule:
-    """Fast R-CNN alone, on the proposal sets that DATASETS.PROPOSAL_FILES_TRAIN and _TEST name (SPEC 9)."""
+    """Fast R-CNN alone, on the proposal sets that DATASETS.PROPOSAL_FILES_TRAIN and _TEST name (SPEC 9).
+
+    It is as long as step 2 of the four, which it is: SCHEDULE.STEP2.
+    """
     trained = ("backbone", "roi_heads")
-    step = Step("step1_fast_rcnn", FAST_RCNN, "STEP1", _DETECTOR_FROM_WEIGHTS, trained, proposals_from=FILES)
+    step = Step("step1_fast_rcnn", FAST_RCNN, "STEP2", _DETECTOR_FROM_WEIGHTS, trained, proposals_from=FILES)
     return Schedule((step,), dict.fromkeys(step.components, step.name), FAST_RCNN)
 
 

@@ -48,10 +48,16 @@ class Step:
             raise ValueError(f"{self.name}: unknown kind of step {self.kind!r}; it is one of {', '.join(_KINDS)}.")
         foreign = [c for c in self.trained if c not in self.components]
         if foreign or not self.trained:
-            raise ValueError(f"{self.name}: trains {self.trained}, but a {self.kind} network has {self.components}.")
+            raise ValueError(
+                f"{self.name} trains {', '.join(foreign) or 'nothing'}, but a network of kind {self.kind!r} has "
+                f"{', '.join(self.components)}: name some of these."
+            )
         foreign = [c for c in self.init if c.split(".")[0] not in self.components]
         if foreign:
-            raise ValueError(f"{self.name}: has init for {foreign}, but a {self.kind} network has {self.components}.")
+            raise ValueError(
+                f"{self.name} has init for {', '.join(foreign)}, but a network of kind {self.kind!r} has "
+                f"{', '.join(self.components)}: name some of these."
+            )
         if (self.kind == FAST_RCNN) != (self.proposals_from is not None):
             raise ValueError(f"{self.name}: Fast R-CNN steps, and they alone, need proposals_from.")
 

@@ -67,8 +67,10 @@ class AlternatingTrainer(Evaluates):
             manifest = self._earlier_manifest(schedule)
         except KeyError:
             return Plan(problems=check_config(self.cfg))  # among which is that there is no such schedule
-        except ValueError as error:  # ConfigError too
+        except ConfigError as error:
             return Plan(problems=[*check_config(self.cfg), str(error)])
+        except ValueError as error:  # of a step or of the schedule
+            return Plan(problems=[*check_config(self.cfg), f"SCHEDULE.NAME {self.cfg.SCHEDULE.NAME!r}: {error}"])
         selection = select_steps(self.cfg, schedule, manifest)
         cfg = self.cfg.clone()
         cfg.defrost()

@@ -15,7 +15,13 @@ from .text import average_precision_by_class, duration, percent
 
 __all__ = ["write_report"]
 
-_SCHEDULES = {"four_step": "Faster R-CNN, trained in the paper's four alternating steps"}
+_SCHEDULES = {
+    "four_step": "Faster R-CNN, trained in the paper's alternating steps",
+    "unshared": "Faster R-CNN of two networks that share nothing",
+    "rpn": "A region proposal network alone",
+    "fast_rcnn": "Fast R-CNN alone, on stored proposals",
+    "joint": "Faster R-CNN, trained jointly",
+}
 
 
 def write_report(run_dir: str) -> str:

@@ -28,8 +28,8 @@ class StepRecord:
     Attributes:
         number: 1 for the first.
         name: also its folder's name, such as "step1_rpn".
-        kind: "rpn" or "fast_rcnn".
-        state: "pending", "running" or "finished".
+        kind: "rpn", "fast_rcnn" or "joint".
+        state: "pending", "running", "finished", or "given": not trained in this run.
         started_from: component -> where its initial weights come from.
         trained, frozen: components.
         parameters: numbers of parameters under "trained" and "frozen"; empty if not known yet.
@@ -37,6 +37,7 @@ class StepRecord:
         lr_steps: iterations at which the learning rate drops.
         proposals_in: the step whose proposals it trained on.
         seconds: its duration, once finished.
+        peak_memory_mib: the most memory that its training took, in MiB.
         recall: data set -> {"recall50@300": percent, ...} of its proposals (rpn steps).
         scalars: name -> curve.
     """
@@ -56,13 +57,15 @@ class StepRecord:
     lr_steps: List[int]
     proposals_in: Optional[str] = None
     seconds: Optional[float] = None
+    peak_memory_mib: Optional[int] = None
     recall: Dict[str, Dict[str, float]] = field(default_factory=dict)
     scalars: Dict[str, Curve] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """What people call it: "Step 1: region proposal network"."""
-        network = {"rpn": "region proposal network", "fast_rcnn": "Fast R-CNN"}.get(self.kind, self.kind)
+        networks = {"rpn": "region proposal network", "fast_rcnn": "Fast R-CNN", "joint": "joint training"}
+        network = networks.get(self.kind, self.kind)
         return f"Step {self.number}: {network}"
 
 
@@ -92,8 +95,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every step is finished and the results are written."""
-        return all(step.state == "finished" for step in self.steps) and "total" in self.seconds
+        """Whether the results are written and no step is running. Steps may be given, or left out."""
+        return "total" in self.seconds and all(step.state != "running" for step in self.steps)
 
 
 def read_run(run_dir: str) -> Run:
@@ -208,6 +211,7 @@ def _read_step(run_dir: str, number: int, entry: Dict[str, Any], recall: Optiona
         lr_steps=list(entry["lr_steps"]),
         proposals_in=entry.get("proposals_in"),
         seconds=entry.get("seconds"),
+        peak_memory_mib=entry.get("peak_memory_mib"),
         recall=recall or entry.get("recall") or {},
         scalars=read_scalars(os.path.join(run_dir, entry["name"], _METRICS)),
     )

@@ -36,6 +36,6 @@ def write_tensorboard(run_dir: str) -> str:
             for name, (iterations, values) in sorted(step.scalars.items()):
                 for iteration, value in zip(iterations, values):
                     writer.add_scalar(name, value, offset + iteration)
-            offset += step.max_iter
+            offset += step.max_iter if step.scalars else 0  # not for steps that this run has not trained
         writer.close()
     return folder

@@ -1,0 +1,49 @@
+"""docs/SCHEDULES.md: the schedule of one's own that it shows runs, and the commands that it names parse."""
+
+import re
+from pathlib import Path
+
+from frcnn_alt.engine import SCHEDULE_REGISTRY, AlternatingTrainer, default_argument_parser, setup_cfg
+
+import pytest
+from miniature import run, tiny_config, weights_of, write_initial_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs" / "SCHEDULES.md").read_text("utf-8")
+
+
+def test_the_schedule_of_ones_own(shapes, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+    exec(compile(code, "SCHEDULES.md", "exec"), {})
+    try:
+        cfg = tiny_config(shapes, tmp_path / "run", weights=str(tmp_path / "initial.pth"))
+        write_initial_weights(cfg, cfg.MODEL.WEIGHTS)
+        cfg.SCHEDULE.NAME = "detector_on_frozen_convolutions"
+        plan = AlternatingTrainer(cfg).plan()
+        assert plan.problems == [] and [entry["frozen"] for entry in plan.steps] == [["backbone"], ["backbone"]]
+        assert "AP50" in run(cfg)["bbox"]
+        one, two = (weights_of(cfg.OUTPUT_DIR, name) for name in ("step1_rpn", "step2_fast_rcnn"))
+        assert all((one[name] == two[name]).all() for name in one if name.startswith("backbone."))
+    finally:
+        SCHEDULE_REGISTRY._obj_map.pop("detector_on_frozen_convolutions")
+
+
+def test_every_overlay_is_in_the_table_and_every_name_is_a_schedule():
+    files = {path.name for path in (ROOT / "configs" / "overlays").glob("*.yaml")}
+    assert files == set(re.findall(r"\b(\w+\.yaml)", TEXT)) - {
+        *("zf_4step.yaml", "zf_joint.yaml", "zf_joint_nonapproximate.yaml", "faster_rcnn_R_50_FPN_1x.yaml")
+    }
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| [^|]*\| [^|]*\| [^|]*\|$", TEXT, re.M)
+    assert (
+        set(rows) == {"four_step", "unshared", "rpn", "fast_rcnn", "joint"} <= {name for name, _ in SCHEDULE_REGISTRY}
+    )
+
+
+@pytest.mark.parametrize("command", re.findall(r"^python tools/train_net.py ((?:.*\\\n)*.*)$", TEXT, re.M))
+def test_commands_are_what_the_front_door_understands(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = command.replace("\\\n", " ").split()
+    args = default_argument_parser().parse_args(words)
+    if "detectron2/configs" in command:
+        args.config_file = ""  # not at hand
+    setup_cfg(args)
