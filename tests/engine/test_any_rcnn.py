@@ -42,18 +42,26 @@ def manifest_of(folder):
         return json.load(file)
 
 
-def optimized(monkeypatch):
-    """A dictionary that will hold, by step, the names of the parameters in its optimizer."""
-    names, stock = {}, StepTrainer.train
+def watched(monkeypatch):
+    """Two dictionaries that will hold, by step: the names of the parameters in its optimizer, and whether features of
+    its backbone were ever part of a graph.
+    """
+    names, has_graph, stock = {}, {}, StepTrainer.train
 
     def train(trainer):
-        of = {parameter: name for name, parameter in trainer.unwrapped_model.named_parameters()}
-        groups = trainer._trainer.optimizer.param_groups
-        names[os.path.basename(trainer.cfg.OUTPUT_DIR)] = {of[p] for group in groups for p in group["params"]}
+        step, model = os.path.basename(trainer.cfg.OUTPUT_DIR), trainer.unwrapped_model
+        of = {parameter: name for name, parameter in model.named_parameters()}
+        names[step] = {of[p] for group in trainer._trainer.optimizer.param_groups for p in group["params"]}
+
+        def look(module, inputs, features):
+            if module.training:
+                has_graph[step] = has_graph.get(step, False) or any(f.requires_grad for f in features.values())
+
+        model.backbone.register_forward_hook(look)
         stock(trainer)
 
     monkeypatch.setattr(StepTrainer, "train", train)
-    return names
+    return names, has_graph
 
 
 @pytest.mark.parametrize("name", list(STOCK))
@@ -65,7 +73,7 @@ def test_four_steps_over_a_stock_config(name, data, tmp_path, monkeypatch):
     resnet = write_caffe2_weights(cfg, tmp_path / "R-50.pkl")
     words = ["MODEL.WEIGHTS", str(tmp_path / "R-50.pkl"), *data]
     assert main(arguments(yaml_file, tmp_path / "run", *words, flags=["--dry-run"])) == 0
-    in_optimizer = optimized(monkeypatch)
+    in_optimizer, has_graph = watched(monkeypatch)
     assert main(arguments(yaml_file, tmp_path / "run", *words)) == 0
     assert yaml_file.read_text() == before
 
@@ -76,6 +84,7 @@ def test_four_steps_over_a_stock_config(name, data, tmp_path, monkeypatch):
     assert {name.split(".")[0] for name in in_optimizer["step3_rpn"]} == {"proposal_generator"}
     assert {name.split(".")[0] for name in in_optimizer["step4_fast_rcnn"]} == {"roi_heads"}
     assert any(name.startswith("backbone.") for name in in_optimizer["step2_fast_rcnn"])
+    assert [has_graph[step] for step in STEPS] == [True, True, False, False]
     if "FPN" in name:  # its own layers are part of what is shared
         assert any("fpn_lateral" in n for n in in_optimizer["step1_rpn"])
         assert all(not n.startswith("backbone.") for n in in_optimizer["step4_fast_rcnn"])
@@ -99,24 +108,30 @@ def test_four_steps_over_a_stock_config(name, data, tmp_path, monkeypatch):
     assert ("pred_masks" in DefaultPredictor(final)(image)["instances"].get_fields()) == ("mask" in name)
 
 
-def test_trained_layers_start_from_the_file_too(data, tmp_path, monkeypatch):
-    """res5 lies in the heads of C4, under another name than in the file; the new layers are said to be new."""
+def test_heads_of_c4_start_from_the_file_too(data, tmp_path, monkeypatch):
+    """res5 lies in the RoI heads of C4, under another name than in the file; step 2 begins with it."""
     yaml_file = write_stock_yaml(tmp_path / "c4.yaml", "faster_rcnn_R_50_C4")
     cfg = get_cfg()
     cfg.merge_from_file(str(yaml_file))
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]  # the file has all of the network
     resnet = write_caffe2_weights(cfg, tmp_path / "R-50.pkl")
-    began = {}
-    monkeypatch.setattr(
-        StepTrainer, "train", lambda trainer: began.update(trainer.unwrapped_model.state_dict()) or exit_now()
-    )
+    began, stock = {}, StepTrainer.train
 
-    def exit_now():
-        raise KeyboardInterrupt
+    def train(trainer):
+        step = os.path.basename(trainer.cfg.OUTPUT_DIR)
+        began[step] = {name: value.clone() for name, value in trainer.unwrapped_model.state_dict().items()}
+        stock(trainer)
 
-    with pytest.raises(KeyboardInterrupt):
-        main(arguments(yaml_file, tmp_path / "run", "MODEL.WEIGHTS", str(tmp_path / "R-50.pkl"), *data))
-    assert torch.equal(began["backbone.res4.3.conv2.weight"], torch.from_numpy(resnet["res4.3.conv2.weight"]))
+    monkeypatch.setattr(StepTrainer, "train", train)
+    words = ["MODEL.WEIGHTS", str(tmp_path / "R-50.pkl"), *data]
+    assert main(arguments(yaml_file, tmp_path / "run", *words, flags=["--steps", "1-2"])) == 0
+    for step, name, layer in (
+        ("step1_rpn", "backbone.res4.3.conv2.weight", "res4.3.conv2.weight"),
+        ("step2_fast_rcnn", "backbone.res4.3.conv2.weight", "res4.3.conv2.weight"),
+        ("step2_fast_rcnn", "roi_heads.res5.2.conv3.weight", "res5.2.conv3.weight"),
+        ("step2_fast_rcnn", "roi_heads.res5.0.shortcut.norm.bias", "res5.0.shortcut.norm.bias"),
+    ):
+        assert torch.equal(began[step][name], torch.from_numpy(resnet[layer]))
 
 
 def test_weights_of_another_architecture_are_refused(data, tmp_path):
