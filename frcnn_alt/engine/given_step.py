@@ -58,7 +58,7 @@ class GivenStep:
         """Nothing that a config could have changed."""
         return None
 
-    def run(self, index: int, seconds_per_image: Dict[str, float]) -> None:
+    def run(self, seconds_per_image: Dict[str, float]) -> None:
         """Note in the manifest what is given, and make what is needed besides.
 
         Raises:

@@ -10,7 +10,11 @@ from typing import Dict, Iterator, List
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-__all__ = ["ScheduleProgress", "step_log"]
+from .manifest import FINISHED, GIVEN
+
+__all__ = ["PROPOSALS", "ScheduleProgress", "step_log"]
+
+PROPOSALS = "proposals"  # in the place of a kind of step: the seconds that the proposals of one image take
 
 logger = logging.getLogger(__name__)
 
@@ -20,22 +24,33 @@ def _clock(seconds: float) -> str:
 
 
 class ScheduleProgress(HookBase):
-    """Logs every `period` seconds which step of how many runs, and when this step and the training will end.
+    """Logs every `period` seconds which step of how many runs, and when this step and the whole run will end.
 
-    The remaining steps are judged by the seconds per image measured so far, of a step of the same kind where one has
-    run, else of this one.
+    What is still to come is judged by the seconds per image measured so far: trainings by one of the same kind where
+    one has run, else by this one; proposals and the evaluation by the last proposals, else by this training, whose
+    images cost more.
 
     Args:
-        steps: plan entries of all steps, in order.
+        steps: plan entries of the steps of this run, in order; "proposal_images" tells how many images a step proposes
+            for.
         current: index of the step that this hook is for.
-        seconds_per_image: kind of step -> measured seconds per training image; shared by the hooks of a run.
+        seconds_per_image: kind of step, or `PROPOSALS` -> measured seconds per image; shared by the hooks of a run.
+        evaluation_images: of the final network.
         period: seconds between two messages.
     """
 
-    def __init__(self, steps: List[Dict], current: int, seconds_per_image: Dict[str, float], period: float = 20.0):
+    def __init__(
+        self,
+        steps: List[Dict],
+        current: int,
+        seconds_per_image: Dict[str, float],
+        evaluation_images: int = 0,
+        period: float = 20.0,
+    ):
         self.steps = steps
         self.current = current
         self.seconds_per_image = seconds_per_image
+        self.evaluation_images = evaluation_images
         self.period = period
 
     def before_train(self) -> None:
@@ -49,11 +64,13 @@ class ScheduleProgress(HookBase):
         if now - self._last < self.period:
             return
         self._last = now
-        left = self._seconds_of(entry, entry["max_iter"] - self.trainer.iter - 1)
-        after = sum(self._seconds_of(later, later["max_iter"]) for later in self.steps[self.current + 1 :])
+        left = self._training(entry, entry["max_iter"] - self.trainer.iter - 1) + self._proposals(entry)
+        later = [step for step in self.steps[self.current + 1 :] if step.get("state") not in (FINISHED, GIVEN)]
+        after = sum(self._training(step, step["max_iter"]) + self._proposals(step) for step in later)
+        after += self.evaluation_images * self._rate(PROPOSALS)
         end = datetime.datetime.now() + datetime.timedelta(seconds=left + after)
         logger.info(
-            "step %d of %d (%s), iteration %d of %d: this step ends in %s, training in %s, at about %s",
+            "step %d of %d (%s), iteration %d of %d: this step ends in %s, the run in %s, at about %s",
             self.current + 1,
             len(self.steps),
             entry["name"],
@@ -64,9 +81,14 @@ class ScheduleProgress(HookBase):
             end.strftime("%H:%M"),
         )
 
-    def _seconds_of(self, entry: Dict, iterations: int) -> float:
-        rate = self.seconds_per_image.get(entry["kind"], self.seconds_per_image[self.steps[self.current]["kind"]])
-        return iterations * entry["ims_per_batch"] * rate
+    def _rate(self, kind: str) -> float:
+        return self.seconds_per_image.get(kind, self.seconds_per_image[self.steps[self.current]["kind"]])
+
+    def _training(self, entry: Dict, iterations: int) -> float:
+        return iterations * entry["ims_per_batch"] * self._rate(entry["kind"])
+
+    def _proposals(self, entry: Dict) -> float:
+        return entry.get("proposal_images", 0) * self._rate(PROPOSALS)
 
 
 @contextlib.contextmanager

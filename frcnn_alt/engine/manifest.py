@@ -160,10 +160,6 @@ class Manifest:
         """Return the entry of the step called `name`; change it through `update_step`."""
         return next(entry for entry in self.data["steps"] if entry["name"] == name)
 
-    def index(self, name: str) -> int:
-        """The place of the step called `name`, from 0 on."""
-        return [entry["name"] for entry in self.data["steps"]].index(name)
-
     def update_step(self, name: str, **values: Any) -> None:
         """Set keys of a step's entry and write the file."""
         self.step(name).update(values)

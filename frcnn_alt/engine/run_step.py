@@ -13,7 +13,7 @@ from torch import nn
 
 from ..checkpointing import file_sha256, hash_tensors, select_components
 from .defaults import ConfigError
-from .hooks import ScheduleProgress, step_log
+from .hooks import PROPOSALS, ScheduleProgress, step_log
 from .initialize import initialize_step
 from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash, has_no_effect, write_text
 from .peak_memory import PeakMemory
@@ -85,11 +85,10 @@ class StepRun:
         changed = entry["state"] != PENDING and entry["config_hash"] != self.hash
         return self._what_changed() if changed else None
 
-    def run(self, index: int, seconds_per_image: Dict[str, float]) -> None:
+    def run(self, seconds_per_image: Dict[str, float]) -> None:
         """Do what the manifest does not show as done.
 
         Args:
-            index: of this step in the schedule.
             seconds_per_image: see `ScheduleProgress`.
 
         Raises:
@@ -107,11 +106,11 @@ class StepRun:
         try:
             with step_log(self.output_dir):
                 logger.info("=== %s ===", self.step.name)
-                self._do(index, seconds_per_image, entry)
+                self._do(seconds_per_image, entry)
         finally:  # also of a step that is cut, so that its time counts when it is resumed
             self._update(seconds=before + time.perf_counter() - began)
 
-    def _do(self, index: int, seconds_per_image: Dict[str, float], entry: Dict[str, Any]) -> None:
+    def _do(self, seconds_per_image: Dict[str, float], entry: Dict[str, Any]) -> None:
         resume = entry["state"] == RUNNING
         if comm.is_main_process():
             if not resume:
@@ -123,13 +122,15 @@ class StepRun:
             verify_proposals(self.manifest, step, folder, names, recompute_flipped=self.recomputes_flipped)
         self._update(state=RUNNING, config_hash=self.hash)
         memory = PeakMemory(self.cfg.MODEL.DEVICE)
-        model = self._train(index, seconds_per_image, resume, entry)
+        model = self._train(seconds_per_image, resume, entry)
         self._update(peak_memory_mib=memory.mebibytes())  # of the training, not of the proposals
         outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
         recall: Dict[str, Any] = {}
         if self.step.makes_proposals:
+            began = time.perf_counter()
             written, recall = write_proposals(self.cfg, model, recompute_flipped=self.recomputes_flipped)
             outputs.update(written)
+            seconds_per_image[PROPOSALS] = (time.perf_counter() - began) / entry["proposal_images"]
         self._update(state=FINISHED, outputs=outputs, recall=recall)
 
     def _forget_earlier_training(self) -> None:
@@ -142,8 +143,10 @@ class StepRun:
     def _update(self, **values: Any) -> None:
         self.manifest.update_step(self.step.name, **values)
 
-    def _train(self, index: int, seconds_per_image: Dict[str, float], resume: bool, entry: Dict[str, Any]) -> nn.Module:
-        progress = ScheduleProgress(self.manifest.data["steps"], index, seconds_per_image)
+    def _train(self, seconds_per_image: Dict[str, float], resume: bool, entry: Dict[str, Any]) -> nn.Module:
+        data = self.manifest.data
+        steps = [step for step in data["steps"] if step["name"] not in data["left_out"]]
+        progress = ScheduleProgress(steps, steps.index(entry), seconds_per_image, data["evaluation_images"])
         trainer = StepTrainer(
             self.cfg,
             seed=self.seed,

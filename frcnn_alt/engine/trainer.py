@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 from ..checkpointing import SafeCheckpointer, file_sha256
-from ..data import hash_dicts, load_training_dicts, seed_for
+from ..data import hash_dicts, load_dataset_dicts, load_training_dicts, seed_for
 from .assemble import assemble, final_config
 from .checks import check_config
 from .defaults import ConfigError
@@ -27,7 +27,7 @@ from .plan import Plan
 from .run_step import StepRun
 from .schedule import Schedule, build_schedule
 from .single_step import Evaluates, data_problems
-from .step import FILES
+from .step import FILES, recomputes_flipped_images
 from .step_selection import Selection, select_steps
 from .stored_proposals import check_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY
@@ -104,11 +104,12 @@ class AlternatingTrainer(Evaluates):
             raise ConfigError(f"the run cannot start, {len(plan.problems)} to mend at the end of its plan:\n{plan}")
         logger.info("\n%s", plan)
         manifest = self._open_manifest(plan)
+        self._count_images(manifest)
         comm.synchronize()
         seconds_per_image: Dict[str, float] = {}
         files: Dict[str, str] = {}
         for run in self._step_runs(manifest):
-            run.run(manifest.index(run.step.name), seconds_per_image)
+            run.run(seconds_per_image)
             files[run.step.name] = run.weights
         schedule = build_schedule(self.cfg)
         missing = sorted(set(schedule.assembly.values()) - set(files))
@@ -121,6 +122,20 @@ class AlternatingTrainer(Evaluates):
             manifest.write()
         comm.synchronize()
         return self._evaluate(manifest, schedule.network)
+
+    def _count_images(self, manifest: Manifest) -> None:
+        """Note how much there is to do besides training: the end time needs it."""
+        size = {name: len(load_dataset_dicts(name)) for name in (*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.TEST)}
+        flipped = self.cfg.DATASETS.TRAIN if recomputes_flipped_images(self.cfg) else ()
+        schedule = build_schedule(self.cfg)
+        for step in schedule.steps:
+            images = sum(size.values()) + sum(size[name] for name in flipped)
+            manifest.step(step.name)["proposal_images"] = images if step.makes_proposals else 0
+        left_out = manifest.data["left_out"] = list(select_steps(self.cfg, schedule, manifest).left_out)
+        is_whole = not any(name in left_out for name in schedule.assembly.values())
+        tested = sum(size[name] for name in self.cfg.DATASETS.TEST)
+        manifest.data["evaluation_images"] = tested if is_whole else 0
+        manifest.write()
 
     def _step_runs(self, manifest: Manifest) -> Iterator[Union[StepRun, GivenStep]]:
         """Yield the steps one by one; the next only after the one before is finished, for it starts from its files."""
