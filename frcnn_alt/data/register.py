@@ -90,7 +90,8 @@ def _register_voc_layout(cfg: CfgNode) -> Tuple[Tuple[str, ...], Tuple[str, ...]
 
 def _why_not_voc_layout(root: str) -> str:
     if not os.path.isdir(root):
-        return f"there is no folder {root}."
+        hint = " `python -m frcnn_alt.data.shapes --output datasets/shapes` generates the demo's images."
+        return f"there is no folder {root}.{hint if os.path.basename(root) == 'shapes' else ''}"
     inside = [name for name in sorted(os.listdir(root)) if list_voc_layout_splits(os.path.join(root, name))]
     hint = f" Did you mean {' or '.join(os.path.join(root, name) for name in inside)}?" if inside else ""
     return (

@@ -88,6 +88,13 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
             f"TEST.MEAN_BOXES_PER_CLASS is {cfg.TEST.MEAN_BOXES_PER_CLASS}: it must be above 0, or -1 for no such "
             "cut-off."
         )
+    for name in ("RPN", "ROI_HEADS"):
+        thresholds, labels = list(cfg.MODEL[name].IOU_THRESHOLDS), list(cfg.MODEL[name].IOU_LABELS)
+        if len(labels) != len(thresholds) + 1:
+            problems.append(
+                f"MODEL.{name}.IOU_THRESHOLDS {thresholds} and IOU_LABELS {labels} do not go together: there is one "
+                "label more than thresholds, such as [0.5] with [0, 1] or [0.1, 0.5] with [-1, 0, 1]."
+            )
     crowds = cfg.DATASETS.PROPOSAL_CROWD_THRESH
     if crowds != -1 and not 0 <= crowds <= 1:
         problems.append(

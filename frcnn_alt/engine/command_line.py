@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import sys
-from typing import Callable, Optional
+from typing import Callable, List, Optional
 
 from detectron2.config import CfgNode
 from detectron2.engine import launch
@@ -86,18 +86,20 @@ def _exit_with_status(function: Callable[[argparse.Namespace], int], args: argpa
         sys.exit(status)
 
 
+def _left_by_a_run(cfg: CfgNode) -> List[str]:
+    paths = [os.path.join(cfg.OUTPUT_DIR, name) for name in _A_RUNS_FILES]
+    return [path for path in paths if os.path.exists(path)]
+
+
 def _check_folder(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Refuse to write over a run unasked; with --overwrite remove what would pass for the new run's results."""
-    if os.path.exists(cfg.OUTPUT_DIR) and not os.path.isdir(cfg.OUTPUT_DIR):
-        raise ConfigError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} is a file; name a folder.")
     try:
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made: {error}.") from error
     if args.resume:
         return
-    left = [os.path.join(cfg.OUTPUT_DIR, name) for name in _A_RUNS_FILES]
-    left = [path for path in left if os.path.exists(path)]
+    left = _left_by_a_run(cfg)
     if left and not args.overwrite:
         raise ConfigError(
             f"{cfg.OUTPUT_DIR} holds a run already: --resume goes on with it (and does nothing twice), --overwrite "
@@ -105,6 +107,16 @@ def _check_folder(cfg: CfgNode, args: argparse.Namespace) -> None:
         )
     for path in left:
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+
+
+def _which_network_instead(run_folder: str) -> str:
+    """What to tell somebody who evaluates initial weights: where the trained network is, or that there is none."""
+    finished = os.path.join(run_folder, "model_final.pth")
+    if os.path.isfile(finished):
+        return f" The trained network of this run is {finished}: leave MODEL.WEIGHTS out, and it is taken."
+    if os.path.isfile(os.path.join(run_folder, "manifest.json")):
+        return f" The run in {run_folder} is not finished: --resume goes on with it."
+    return ""
 
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -120,11 +132,15 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     if problems:
         raise ConfigError("\n".join(problems))
     # The folder's own files belong to the run that trained there.
+    run_folder = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "eval_only")
     cfg.freeze()
     default_setup(cfg, args)
     model = build_model(cfg)
-    not_used = load_whole_network(model, cfg.MODEL.WEIGHTS, pixels_of_config(cfg))
+    try:
+        not_used = load_whole_network(model, cfg.MODEL.WEIGHTS, pixels_of_config(cfg))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_which_network_instead(run_folder)}") from error
     if not_used:
         logger.warning("%s: not used are %s", cfg.MODEL.WEIGHTS, ", ".join(not_used))
     results = TRAINER_REGISTRY.get(cfg.TRAINER).test(cfg, model)
@@ -155,8 +171,14 @@ def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None
         return 0
     trainer = build_trainer(cfg, resume=args.resume)
     trainer.config_file = " + ".join(file for file in (args.config_file, *getattr(args, "overlay", [])) if file)
+    if os.path.exists(cfg.OUTPUT_DIR) and not os.path.isdir(cfg.OUTPUT_DIR):
+        raise ConfigError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} is a file; name a folder.")
     if args.dry_run:
         plan = trainer.plan()
+        if _left_by_a_run(cfg) and not (args.resume or args.overwrite):
+            plan.remarks.append(
+                f"{cfg.OUTPUT_DIR} holds a run already: --resume goes on with it, --overwrite begins anew."
+            )
         print(plan)
         return 1 if plan.problems else 0
     if comm.is_main_process():

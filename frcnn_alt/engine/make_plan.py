@@ -20,6 +20,7 @@ from ..checkpointing import (
     pixels_of_config,
     read_checkpoint,
 )
+from ..config import get_cfg
 from .given import Given
 from .initialize import may_be_missing
 from .joint_checks import joint_training_problems
@@ -164,7 +165,22 @@ def _names_without_effect(cfg: CfgNode, sources: _Sources) -> List[str]:
             f"SOLVER.LOSS_WEIGHTS names {', '.join(unknown)}, which is without effect unless a component of your own "
             f"has such a loss; detectron2's are {', '.join(LOSSES)}."
         )
-    return remarks
+    return remarks + _solver_values_without_effect(cfg)
+
+
+def _solver_values_without_effect(cfg: CfgNode) -> List[str]:
+    """Of a detectron2 user's first four overrides none would do anything."""
+    if cfg.SCHEDULE.SOLVER_OF_STEPS != "own":
+        return []
+    stock = get_cfg().SOLVER
+    keys = [key for key in ("MAX_ITER", "STEPS", "BASE_LR", "IMS_PER_BATCH") if cfg.SOLVER[key] != stock[key]]
+    if not keys:
+        return []
+    values = ", ".join(f"SOLVER.{key} {cfg.SOLVER[key]}" for key in keys)
+    return [
+        f"{values}: without effect, every step has its own, such as SCHEDULE.STEP1.{keys[0]}; or set "
+        "SCHEDULE.SOLVER_OF_STEPS 'SOLVER'."
+    ]
 
 
 def _read_weights(cfg: CfgNode, plan: Plan) -> Optional[Mapping[str, Any]]:

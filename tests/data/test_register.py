@@ -22,6 +22,15 @@ def config(*opts):
     return cfg
 
 
+def test_the_demos_images_are_generated_first(tmp_path):
+    cfg = get_cfg()
+    cfg.DATASETS.VOC_LAYOUT.ROOT = str(tmp_path / "shapes")
+    with pytest.raises(
+        DatasetError, match="no folder .*shapes. `python -m frcnn_alt.data.shapes --output datasets/sha"
+    ):
+        register_datasets(cfg)
+
+
 def test_a_folder_is_enough(voc_folder):
     cfg = config("DATASETS.VOC_LAYOUT.ROOT", voc_folder(IMAGES, name="pets", splits=SPLITS))
     register_datasets(cfg)

@@ -66,6 +66,8 @@ def test_base_configs_have_no_contradictions():
         ("SOLVER.LR_SCHEDULER_NAME", "Multistep"),
         ("MODEL.DEVICE", "gpu"),
         ("SCHEDULE.STEP1.STEPS", (2, 1)),
+        ("MODEL.ROI_HEADS.IOU_THRESHOLDS", [0.5]),  # with three labels
+        ("MODEL.RPN.IOU_LABELS", [0, 1]),
     ],
 )
 def test_each_contradiction_is_named_with_its_key(key, value):

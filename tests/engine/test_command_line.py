@@ -172,3 +172,40 @@ def test_anchors_that_never_fit_are_an_error_and_not_a_silent_zero(folder, capsy
     words = ["OUTPUT_DIR", str(folder / "large"), "MODEL.ANCHOR_GENERATOR.SIZES", "[[512]]"]
     assert run_command_line(main, _run(folder, *words)) == 2
     assert "MODEL.ANCHOR_GENERATOR.SIZES" in capsys.readouterr().err
+
+
+def test_initial_weights_in_place_of_the_trained_network_are_explained(folder, tmp_path, capsys):
+    """The training command with --eval-only behind it, MODEL.WEIGHTS and all."""
+    torch.save({"model": {"backbone.conv1.bias": torch.zeros(6)}}, tmp_path / "initial.pth")
+    words = ["--eval-only", "MODEL.WEIGHTS", str(tmp_path / "initial.pth"), "OUTPUT_DIR", str(tmp_path / "run")]
+    (tmp_path / "run").mkdir()
+    for name, told in (("manifest.json", "is not finished: --resume"), ("model_final.pth", "leave MODEL.WEIGHTS out")):
+        (tmp_path / "run" / name).write_text("")
+        assert run_command_line(main, _run(folder, *words)) == 2
+        printed = capsys.readouterr().err
+        assert "initial.pth is no network of this config" in printed and told in printed
+
+
+def test_a_dry_run_tells_of_a_run_in_the_folder_and_of_a_file(folder, tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text("{}")
+    words = ["OUTPUT_DIR", str(tmp_path)]
+    assert main(_run(folder, "--dry-run", *words)) == 0
+    assert f"note: {tmp_path} holds a run already: --resume goes on" in capsys.readouterr().out
+    assert main(_run(folder, "--dry-run", "--overwrite", *words)) == 0
+    assert "holds a run already" not in capsys.readouterr().out
+    words = ["--dry-run", "OUTPUT_DIR", str(tmp_path / "manifest.json")]
+    assert run_command_line(main, _run(folder, *words)) == 2
+    assert "manifest.json is a file; name a folder" in capsys.readouterr().err
+
+
+def test_solver_values_that_no_step_has_are_told(folder, capsys):
+    words = ["SOLVER.MAX_ITER", "7", "SOLVER.BASE_LR", "0.5"]
+    assert main(_run(folder, "--dry-run", "OUTPUT_DIR", str(folder / "new"), *words)) == 0
+    told = (
+        "SOLVER.MAX_ITER 7, SOLVER.BASE_LR 0.5: without effect, every step has its own, such as SCHEDULE.STEP1.MAX_ITER"
+    )
+    assert told in capsys.readouterr().out
+    words += ["SCHEDULE.SOLVER_OF_STEPS", "SOLVER", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.STEPS", "(5,)"]
+    assert main(_run(folder, "--dry-run", "OUTPUT_DIR", str(folder / "new"), *words)) == 0
+    printed = capsys.readouterr().out
+    assert "without effect" not in printed and printed.count("7 x 2") == 4
