@@ -165,7 +165,7 @@ def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
     if trains and cfg.TRAINER == "AlternatingTrainer":
         problems += schedule_problems(cfg)
     elif trains and cfg.TRAINER == "SingleStepTrainer":
-        problems += solver_problems("SOLVER", cfg.SOLVER)
+        problems += solver_problems("SOLVER", cfg)
     if trains and not cfg.DATASETS.TRAIN:
         problems.append(
             "DATASETS.TRAIN is empty: name registered data sets there, or set DATASETS.VOC_LAYOUT.ROOT or "

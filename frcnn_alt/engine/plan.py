@@ -9,7 +9,6 @@ from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..checkpointing import (
@@ -24,8 +23,9 @@ from ..checkpointing import (
     read_checkpoint,
 )
 from .schedule import Schedule
-from .step import FAST_RCNN, WEIGHTS, Step, configure_step, recomputes_flipped_images
+from .step import FAST_RCNN, WEIGHTS, Step, configure_step, recomputes_flipped_images, with_solver_of
 from .step_trainer import build_step_model
+from .world_size import describe_scaling, number_of_processes
 
 __all__ = ["Plan", "make_plan"]
 
@@ -151,6 +151,8 @@ def _plan_step(
         _remark_on_not_found(step, matched, plan.remarks)
     except CheckpointError as error:
         plan.problems.append(f"{step.name}: {error}".replace("in weights,", f"in MODEL.WEIGHTS {cfg.MODEL.WEIGHTS},"))
+    scaling = describe_scaling(with_solver_of(cfg, step.solver).SOLVER, step_cfg.SOLVER)
+    plan.remarks += [f"{step.name}: {scaling}"] if scaling else []
     counts = {"trained": 0, "frozen": 0}
     for parameter in model.parameters():
         counts["trained" if parameter.requires_grad else "frozen"] += parameter.numel()
@@ -206,8 +208,8 @@ def make_plan(cfg: CfgNode, schedule: Schedule, problems: List[str]) -> Plan:
         plan.steps.append(entry)
     if checkpoint and used and len(plan.steps) == len(schedule.steps):
         _remark_on_not_used(cfg.MODEL.WEIGHTS, checkpoint, used, plan.remarks)
-    if comm.get_world_size() > 1:
-        plan.remarks.append(f"{comm.get_world_size()} processes share each batch.")
+    if number_of_processes() > 1:
+        plan.remarks.append(f"{number_of_processes()} processes share each batch.")
     if not cfg.DATASETS.TEST:
         plan.remarks.append("DATASETS.TEST is empty: the final network will not be evaluated.")
     return plan

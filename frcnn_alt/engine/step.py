@@ -8,8 +8,9 @@ from typing import Dict, Optional, Sequence, Tuple
 from detectron2.config import CfgNode
 
 from ..checkpointing import NEW
+from .world_size import scale_to_processes
 
-__all__ = ["FAST_RCNN", "RPN", "WEIGHTS", "Step", "configure_step", "recomputes_flipped_images"]
+__all__ = ["FAST_RCNN", "RPN", "WEIGHTS", "Step", "configure_step", "recomputes_flipped_images", "with_solver_of"]
 
 RPN = "rpn"
 FAST_RCNN = "fast_rcnn"
@@ -73,6 +74,29 @@ def recomputes_flipped_images(cfg: CfgNode) -> bool:
     return cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES == "recomputed" and cfg.INPUT.RANDOM_FLIP == "horizontal"
 
 
+def _set_solver(step_cfg: CfgNode, node: CfgNode) -> None:
+    for key in ("IMS_PER_BATCH", "MAX_ITER", "BASE_LR"):
+        step_cfg.SOLVER[key] = node[key]
+    step_cfg.SOLVER.STEPS = tuple(node.STEPS)
+
+
+def with_solver_of(cfg: CfgNode, name: str) -> CfgNode:
+    """Return a copy of the run's config with SOLVER as one step asks for it, not yet scaled to the processes.
+
+    Args:
+        cfg: the run's config.
+        name: of the step's node in SCHEDULE ("STEP1"), whose OPTS are merged too.
+
+    Raises:
+        KeyError, AssertionError, ValueError: OPTS are no pairs of a key and a value that it takes.
+    """
+    step_cfg = cfg.clone()
+    step_cfg.defrost()
+    _set_solver(step_cfg, cfg.SCHEDULE[name])
+    step_cfg.merge_from_list(list(cfg.SCHEDULE[name].OPTS))
+    return step_cfg
+
+
 def configure_step(
     cfg: CfgNode,
     step: Step,
@@ -81,6 +105,8 @@ def configure_step(
     proposal_files_test: Sequence[str] = (),
 ) -> CfgNode:
     """Return the config of one step: an ordinary detectron2 config, frozen, that says all that the step does.
+
+    Its SOLVER is scaled to the number of processes, where SOLVER.REFERENCE_WORLD_SIZE asks for it.
 
     Args:
         cfg: the run's config.
@@ -93,10 +119,7 @@ def configure_step(
     step_cfg = cfg.clone()
     step_cfg.defrost()
     step_cfg.OUTPUT_DIR = output_dir
-    for key in ("IMS_PER_BATCH", "MAX_ITER", "BASE_LR"):
-        step_cfg.SOLVER[key] = solver[key]
-    # Drops at or after the end have no effect, and fvcore refuses more of them than iterations.
-    step_cfg.SOLVER.STEPS = tuple(drop for drop in solver.STEPS if drop < solver.MAX_ITER)
+    _set_solver(step_cfg, solver)
     step_cfg.MODEL.FREEZE_COMPONENTS = tuple(step.frozen)
     step_cfg.TEST.EXPECTED_RESULTS = []  # the run's are those of its final network
     if step.kind == RPN:
@@ -111,5 +134,6 @@ def configure_step(
         step_cfg.DATASETS.PROPOSAL_FILES_TRAIN = tuple(proposal_files)
         step_cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(proposal_files_test)
     step_cfg.merge_from_list(list(solver.OPTS))
+    step_cfg = scale_to_processes(step_cfg)
     step_cfg.freeze()
     return step_cfg
