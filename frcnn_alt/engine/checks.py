@@ -16,6 +16,7 @@ from detectron2.modeling import (
 from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
 from detectron2.modeling.roi_heads.box_head import ROI_BOX_HEAD_REGISTRY
+from detectron2.utils import comm
 
 from ..checkpointing import NEW
 from .file_checks import check_files
@@ -92,11 +93,21 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
             f"DATASETS.PROPOSAL_CROWD_THRESH is {crowds}: it is a share of a proposal's area, from 0 to 1, or -1 to "
             "keep all proposals."
         )
+    return problems + _check_device(cfg)
+
+
+def _check_device(cfg: CfgNode) -> List[str]:
     try:
-        torch.device(cfg.MODEL.DEVICE)
+        device = torch.device(cfg.MODEL.DEVICE)
     except RuntimeError:
-        problems.append(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: it takes torch's names, 'cuda', 'cuda:1' or 'cpu'.")
-    return problems
+        return [f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: it takes torch's names, 'cuda', 'cuda:1' or 'cpu'."]
+    processes = comm.get_world_size()
+    if processes > 1 and torch.distributed.get_backend() == "nccl" and device != torch.device("cuda"):
+        return [
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but {processes} processes have a GPU each: set it to 'cuda', or "
+            "start them on the CPU, with CUDA_VISIBLE_DEVICES='' in the environment."
+        ]
+    return []
 
 
 def _check_box_head(cfg: CfgNode) -> List[str]:

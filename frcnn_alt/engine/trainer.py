@@ -9,6 +9,7 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -83,8 +84,8 @@ class AlternatingTrainer(Evaluates):
         if plan.problems:
             raise ConfigError(f"the run cannot start, {len(plan.problems)} to mend at the end of its plan:\n{plan}")
         logger.info("\n%s", plan)
-        manifest = self._open_manifest(plan)
-        comm.synchronize()
+        comm.synchronize()  # else the manifest of this run could be taken for an earlier one's by who still plans
+        manifest = comm.all_gather(self._open_manifest(plan) if comm.is_main_process() else None)[0]
         seconds_per_image: Dict[str, float] = {}
         files: Dict[str, str] = {}
         for index, run in enumerate(self._step_runs(manifest)):
@@ -135,13 +136,14 @@ class AlternatingTrainer(Evaluates):
         return manifest
 
     def _open_manifest(self, plan: Plan) -> Manifest:
+        """Return the manifest of the run to resume, or begin a new one; on the main process."""
         manifest = self._earlier_manifest(plan)
         if manifest is not None:
             for old, new in zip(manifest.data["steps"], plan.steps):
                 if old["state"] == PENDING:
                     old.update(new)
             return manifest
-        seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
+        seed = self.cfg.SEED if self.cfg.SEED >= 0 else int(np.random.randint(2**31))
         name = os.path.basename(os.path.normpath(self.output_dir))
         manifest = Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
         manifest.data["config_file"] = self.config_file
