@@ -16,7 +16,7 @@ from frcnn_alt.compat import create_local_process_group
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing import start_processes
+from torch.multiprocessing import ProcessContext, start_processes
 
 multiprocessing.get_context("forkserver").set_forkserver_preload(["frcnn_alt.engine"])
 
@@ -45,15 +45,19 @@ def on_two_processes(function: Callable[..., Any], *args: Any, seconds: int = 12
         seconds: that it may take.
     """
     with tempfile.TemporaryDirectory() as folder:
-        context = start_processes(_process, (folder, function, args), 2, join=False, start_method="forkserver")
-        try:
-            with at_most(seconds):
-                while not context.join():
-                    pass
-        finally:
-            for process in context.processes:
-                process.kill()
+        join(start_processes(_process, (folder, function, args), 2, join=False, start_method="forkserver"), seconds)
         return [pickle.loads(Path(folder, f"result{rank}").read_bytes()) for rank in (0, 1)]
+
+
+def join(context: ProcessContext, seconds: int = 60) -> None:
+    """Wait for the processes of `context`, and leave none behind."""
+    try:
+        with at_most(seconds):
+            while not context.join():
+                pass
+    finally:
+        for process in context.processes:
+            process.kill()
 
 
 def _process(rank: int, folder: str, function: Callable[..., Any], args: tuple) -> None:

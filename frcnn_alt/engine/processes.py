@@ -10,10 +10,12 @@ import functools
 import logging
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import tempfile
-from typing import Callable, Iterator, Optional
+import threading
+from typing import Any, Callable, Iterator, Optional
 
 import torch
 from detectron2.engine import default_argument_parser, launch
@@ -123,13 +125,17 @@ def _start(function: Function, args: argparse.Namespace) -> int:
     if args.num_machines == 1 and url == default_argument_parser().get_default("dist_url"):
         url = f"tcp://127.0.0.1:{_free_port()}"
     with tempfile.TemporaryDirectory() as folder, _no_child_left():
-        work = (function, args, os.path.join(folder, "failed"))
+        work = (function, args, os.path.join(folder, "failed"), multiprocessing.get_start_method())
         try:
             if torch.cuda.is_available():
                 launch(_started_process, args.num_gpus, args.num_machines, args.machine_rank, url, work)
             else:
+                # Forked from a process that has the imports behind it.
+                multiprocessing.get_context("forkserver").set_forkserver_preload([__package__])
                 threads = max(1, torch.get_num_threads() // args.num_gpus)
-                start_processes(_started_process_on_cpu, (threads, url, *work), args.num_gpus)
+                start_processes(
+                    _started_process_on_cpu, (threads, url, *work), args.num_gpus, start_method="forkserver"
+                )
         except ProcessExitedException as error:
             return _status_of(error, args)
         except KeyboardInterrupt:
@@ -168,19 +174,32 @@ def _no_child_left() -> Iterator[None]:
                 child.terminate()
 
 
-def _started_process(function: Function, args: argparse.Namespace, failed: str) -> None:
-    """What a process does that was started here, once it is in its group."""
+def _started_process(function: Function, args: argparse.Namespace, failed: str, start_method: str) -> None:
+    """What a process does that was started here, once it is in its group.
+
+    Args:
+        failed: the file that the first process to fail creates.
+        start_method: of the processes that it starts itself. Python has it use the way in which it was started, and
+            the workers of every data loader would have to import everything anew.
+    """
+    multiprocessing.set_start_method(start_method, force=True)
     status = _run_in_group(function, args, functools.partial(may_create, failed))
     if status:
         sys.exit(status)
 
 
-def _started_process_on_cpu(
-    local_rank: int, threads: int, url: str, function: Function, args: argparse.Namespace, failed: str
-) -> None:
+def _started_process_on_cpu(local_rank: int, threads: int, url: str, *work: Any) -> None:
     """What ``launch`` has a process do, without CUDA."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    args: argparse.Namespace = work[1]
     torch.set_num_threads(threads)
     rank, processes = args.machine_rank * args.num_gpus + local_rank, args.num_machines * args.num_gpus
     distributed.init_process_group("gloo", init_method=url, rank=rank, world_size=processes)
     create_local_process_group(args.num_gpus)
-    _started_process(function, args, failed)
+    _started_process(*work)
+
+
+def _end_with_parent() -> None:
+    """Wait until the command itself is killed, and end this process, which would go on without it."""
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)

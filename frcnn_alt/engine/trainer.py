@@ -84,8 +84,7 @@ class AlternatingTrainer(Evaluates):
         if plan.problems:
             raise ConfigError(f"the run cannot start, {len(plan.problems)} to mend at the end of its plan:\n{plan}")
         logger.info("\n%s", plan)
-        comm.synchronize()  # else the manifest of this run could be taken for an earlier one's by who still plans
-        manifest = comm.all_gather(self._open_manifest(plan) if comm.is_main_process() else None)[0]
+        manifest = self._open_manifest(plan)
         seconds_per_image: Dict[str, float] = {}
         files: Dict[str, str] = {}
         for index, run in enumerate(self._step_runs(manifest)):
@@ -136,7 +135,11 @@ class AlternatingTrainer(Evaluates):
         return manifest
 
     def _open_manifest(self, plan: Plan) -> Manifest:
-        """Return the manifest of the run to resume, or begin a new one; on the main process."""
+        """Return the manifest of the run to resume, or of the new one; the main process's, on every process."""
+        comm.synchronize()  # a process that still plans would take the new manifest for an earlier run's
+        return comm.all_gather(self._begin(plan) if comm.is_main_process() else None)[0]
+
+    def _begin(self, plan: Plan) -> Manifest:
         manifest = self._earlier_manifest(plan)
         if manifest is not None:
             for old, new in zip(manifest.data["steps"], plan.steps):
