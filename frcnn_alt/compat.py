@@ -77,6 +77,10 @@ def _hush_known_warnings() -> None:
     """detectron2 uses what newer torch calls deprecated; users of either can do nothing about these."""
     warnings.filterwarnings("ignore", message=r"`torch\.jit\.script.* is deprecated")
     warnings.filterwarnings("ignore", message=r"torch\.meshgrid: in an upcoming release")
+    warnings.filterwarnings("ignore", message="TypedStorage is deprecated", module=r"detectron2\.utils\.comm")
+    warnings.filterwarnings(
+        "ignore", message="`broadcast_buffers` is deprecated", module=r"detectron2\.engine\.defaults"
+    )
 
 
 def _mend_pillow() -> None:

@@ -101,11 +101,11 @@ def _check_device(cfg: CfgNode) -> List[str]:
         device = torch.device(cfg.MODEL.DEVICE)
     except RuntimeError:
         return [f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: it takes torch's names, 'cuda', 'cuda:1' or 'cpu'."]
-    processes = comm.get_world_size()
-    if processes > 1 and torch.distributed.get_backend() == "nccl" and device != torch.device("cuda"):
+    has_own_gpu = comm.get_world_size() > 1 and torch.cuda.is_available()
+    if has_own_gpu and device != torch.device("cuda"):
         return [
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but {processes} processes have a GPU each: set it to 'cuda', or "
-            "start them on the CPU, with CUDA_VISIBLE_DEVICES='' in the environment."
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but {comm.get_world_size()} processes have a GPU each: set it to "
+            "'cuda', or start them on the CPU, with CUDA_VISIBLE_DEVICES='' in the environment."
         ]
     return []
 
