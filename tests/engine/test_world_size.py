@@ -69,15 +69,11 @@ def test_opts_of_a_step_are_scaled_too_and_short_runs_keep_checkpoints(shapes, t
     cfg.SOLVER.REFERENCE_WORLD_SIZE = 1
     cfg.SCHEDULE.STEP1.OPTS = ["SOLVER.MAX_ITER", 80, "SOLVER.WARMUP_ITERS", 16]
     with planned_for(8):
-        solver = configure_step(cfg, build_schedule(cfg)["step1_rpn"], "out").SOLVER
+        step_cfg = configure_step(cfg, build_schedule(cfg)["step1_rpn"], "out")
+    solver = step_cfg.SOLVER
     assert (solver.IMS_PER_BATCH, solver.MAX_ITER, solver.WARMUP_ITERS) == (16, 10, 2)
     assert solver.CHECKPOINT_PERIOD == 1  # 2 / 8 would be none
-    assert DefaultTrainer.auto_scale_workers(scaled := configure_step_for(8, cfg), 8) is scaled  # as the training does
-
-
-def configure_step_for(processes, cfg):
-    with planned_for(processes):
-        return configure_step(cfg, build_schedule(cfg)["step1_rpn"], "out")
+    assert DefaultTrainer.auto_scale_workers(step_cfg, 8) is step_cfg  # the training finds nothing left to scale
 
 
 def test_a_drop_that_is_rounded_to_the_end_is_left_out(shapes, tmp_path):
