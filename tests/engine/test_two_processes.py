@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.utils import comm
+from joint_miniature import arguments
 from miniature import STEPS, tiny_config
 from two_processes import at_most, on_two_processes
 
@@ -197,6 +198,15 @@ def test_two_processes_evaluate_what_one_evaluates(yaml_file, whole_run):
         (lines,) = (whole_run / "eval_only").glob("inference/*/detections.jsonl")
         results.append((results_of(whole_run / "eval_only"), lines.read_text()))
     assert results[0] == results[1] and results[0][0]["bbox"] == results_of(whole_run)["bbox"]
+
+
+@pytest.mark.parametrize("kind", ["joint", "joint_nonapproximate"])
+def test_joint_training(kind, shapes, tmp_path):
+    args = arguments("zf", shapes, tmp_path, "SOLVER.IMS_PER_BATCH", "2", "MODEL.WEIGHTS", "", kind=kind)
+    args.num_gpus = 2
+    with at_most(120):
+        assert run_command_line(main, args) == 0
+    assert (tmp_path / "model_final.pth").exists() and list(tmp_path.glob("inference/*/detections.jsonl"))
 
 
 def begin(cfg):
