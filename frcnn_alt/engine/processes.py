@@ -25,7 +25,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 
 from ..compat import create_local_process_group, forget_process_groups
 from .defaults import ConfigError
-from .failures import INTERRUPTED, MISTAKE, guarded, may_create
+from .failures import INTERRUPTED, MISTAKE, first_to_fail, guarded
 from .torchrun import Torchrun
 from .world_size import planned_for
 
@@ -107,7 +107,7 @@ def _contradiction(torchrun: Optional[Torchrun], args: argparse.Namespace) -> Op
     return None
 
 
-def _run_in_group(function: Function, args: argparse.Namespace, may_speak: Callable[[], bool]) -> int:
+def _run_in_group(function: Function, args: argparse.Namespace, may_speak: Callable[[int], bool]) -> int:
     def run() -> int:
         status = function(args)
         if status == 0:  # else the others may be anywhere, and to leave in good order is to wait for them
@@ -125,7 +125,8 @@ def _start(function: Function, args: argparse.Namespace) -> int:
     if args.num_machines == 1 and url == default_argument_parser().get_default("dist_url"):
         url = f"tcp://127.0.0.1:{_free_port()}"
     with tempfile.TemporaryDirectory() as folder, _no_child_left():
-        work = (function, args, os.path.join(folder, "failed"), multiprocessing.get_start_method())
+        failed = os.path.join(folder, "failed")
+        work = (function, args, failed, multiprocessing.get_start_method())
         try:
             if torch.cuda.is_available():
                 launch(_started_process, args.num_gpus, args.num_machines, args.machine_rank, url, work)
@@ -137,15 +138,18 @@ def _start(function: Function, args: argparse.Namespace) -> int:
                     _started_process_on_cpu, (threads, url, *work), args.num_gpus, start_method="forkserver"
                 )
         except ProcessExitedException as error:
-            return _status_of(error, args)
+            return _status_of(error, args, failed)
         except KeyboardInterrupt:
             return INTERRUPTED
     return 0
 
 
-def _status_of(error: ProcessExitedException, args: argparse.Namespace) -> int:
+def _status_of(error: ProcessExitedException, args: argparse.Namespace, failed: str) -> int:
+    if error.exit_code >= 0 and os.path.exists(failed):  # the first to fail has said why
+        with open(failed) as file:
+            return int(file.read())
     if error.exit_code >= 0:
-        return error.exit_code  # it has said why itself
+        return error.exit_code
     rank = args.machine_rank * args.num_gpus + error.error_index
     print(
         f"error: process {rank} was killed by {error.signal_name}; if nobody did that, the machine has run out of "
@@ -183,7 +187,7 @@ def _started_process(function: Function, args: argparse.Namespace, failed: str, 
             the workers of every data loader would have to import everything anew.
     """
     multiprocessing.set_start_method(start_method, force=True)
-    status = _run_in_group(function, args, functools.partial(may_create, failed))
+    status = _run_in_group(function, args, functools.partial(first_to_fail, failed))
     if status:
         sys.exit(status)
 

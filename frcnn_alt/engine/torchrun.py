@@ -51,11 +51,12 @@ class Torchrun:
             )
         return cls(*map(int, values))
 
-    def join_group(self) -> Callable[[], bool]:
+    def join_group(self) -> Callable[[int], bool]:
         """Join the others, over nccl with a GPU for each process, or else over gloo.
 
         Returns:
-            A function that is true for the first process that calls it, and false for all that come later.
+            A function that is true for the first process that calls it, and false for all that come later; for
+            `guarded`.
         """
         on_gpus = torch.cuda.is_available()
         if on_gpus:
@@ -64,7 +65,7 @@ class Torchrun:
         distributed.init_process_group("nccl" if on_gpus else "gloo", store=store, rank=rank, world_size=world_size)
         create_local_process_group(self.local_world_size)
 
-        def is_first() -> bool:
+        def is_first(status: int) -> bool:
             try:
                 return store.add("frcnn_alt/failed", 1) == 1
             except RuntimeError:  # gone, with the process that kept it, which may not have had the time to speak

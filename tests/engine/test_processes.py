@@ -2,68 +2,22 @@
 
 import json
 import multiprocessing
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
-from frcnn_alt.engine import ConfigError, default_argument_parser, processes, run_command_line
+from frcnn_alt.engine import processes, run_command_line
 from frcnn_alt.engine.world_size import number_of_processes
 
 import pytest
 import torch
 from detectron2.utils import comm
+from process_commands import TWO, arguments, fail, make_a_mistake, own_folder, places, write_place
 from torch.multiprocessing import start_processes
 from two_processes import at_most, join
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="these are processes on the CPU")
-
-ROOT = Path(__file__).resolve().parents[2]
-TWO = ("--num-gpus", "2")
-
-
-def arguments(folder, *words):
-    """A command line whose functions write into `folder`."""
-    return default_argument_parser().parse_args([*words, "FOLDER", str(folder)])
-
-
-def own_folder(args):
-    """The folder, where what this process says goes too."""
-    folder = Path(args.opts[-1])
-    sys.stderr = open(folder / "said", "a", buffering=1)  # noqa: SIM115
-    return folder
-
-
-def write_place(args):
-    numbers = {"rank": comm.get_rank(), "local": comm.get_local_rank(), "size": comm.get_local_size()}
-    about = {**numbers, "sum": sum(comm.all_gather(comm.get_rank() + 1)), "threads": torch.get_num_threads()}
-    (own_folder(args) / f"{comm.get_rank()}.json").write_text(json.dumps(about))
-    return 0
-
-
-def make_a_mistake(args):
-    own_folder(args)
-    raise ConfigError("SOME.KEY is wrong")
-
-
-def fail(args, rank, how):
-    """One process fails, and the others wait for it in vain."""
-    own_folder(args)
-    if comm.get_rank() != rank:
-        comm.synchronize()
-    elif how == "raise":
-        raise RuntimeError("this went wrong")
-    elif how == "interrupt":
-        raise KeyboardInterrupt
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def places(folder):
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
 def test_the_flags_start_processes_that_share_the_threads(tmp_path, monkeypatch):
@@ -104,7 +58,14 @@ def test_a_killed_process_ends_all_and_is_named_with_its_signal(rank, tmp_path, 
 def test_an_interrupted_process_ends_all(tmp_path):
     with at_most(60):
         assert run_command_line(partial(fail, rank=1, how="interrupt"), arguments(tmp_path, *TWO)) == 130
-    assert (tmp_path / "said").read_text().startswith("interrupted; the same command with --resume")
+    said = (tmp_path / "said").read_text()
+    assert said == "interrupted; the same command with --resume goes on from the last checkpoint\n"
+
+
+def test_a_process_that_exits_has_said_why(tmp_path):
+    with at_most(60):
+        assert run_command_line(partial(fail, rank=0, how="exit"), arguments(tmp_path, *TWO)) == 7
+    assert (tmp_path / "said").read_text() == ""
 
 
 def test_a_mistake_that_all_processes_make_is_said_once(tmp_path):
@@ -151,60 +112,6 @@ def test_processes_of_several_machines_find_each_other(tmp_path):
         port = some_port.getsockname()[1]
     join(start_processes(machine, (tmp_path, port), 2, join=False, start_method="forkserver"))
     assert places(tmp_path) == [{"rank": r, "local": 0, "size": 1, "sum": 3, "threads": 1} for r in (0, 1)]
-
-
-def as_torchrun_would(rank, folder, port, function, words):
-    torch.set_num_threads(1)
-    own_folder(arguments(folder))
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
-    who = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    os.environ.update({name: str(value) for name, value in {**where, **who}.items()})
-    status = run_command_line(function, arguments(folder, *words))
-    (folder / f"status{rank}").write_text(str(status))
-    assert not torch.distributed.is_initialized() or status
-
-
-def under_torchrun(function, folder, *words):
-    """The exit statuses of two processes in torchrun's environment, of whom this one keeps the store, as torchrun."""
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    work = (folder, store.port, function, words)
-    join(start_processes(as_torchrun_would, work, 2, join=False, start_method="forkserver"))
-    return [int((folder / f"status{rank}").read_text()) for rank in (0, 1)]
-
-
-def test_under_torchrun_the_processes_join_each_other(tmp_path):
-    assert under_torchrun(write_place, tmp_path) == [0, 0]
-    assert places(tmp_path) == [{"rank": r, "local": r, "size": 2, "sum": 3, "threads": 1} for r in (0, 1)]
-
-
-def test_under_torchrun_a_mistake_is_said_once(tmp_path):
-    assert under_torchrun(make_a_mistake, tmp_path) == [2, 2]
-    assert (tmp_path / "said").read_text() == "error: SOME.KEY is wrong\n"
-
-
-def test_under_torchrun_the_flags_must_not_ask_for_processes(tmp_path):
-    assert under_torchrun(write_place, tmp_path, *TWO) == [2, 2]
-    said = (tmp_path / "said").read_text()
-    assert said.startswith("error: torchrun has started 2 processes, and --num-gpus 2") and said.count("\n") == 1
-
-
-def test_under_torchrun_a_killed_process_ends_all_and_is_named_with_its_signal(tmp_path):
-    script = (
-        "import sys, test_processes as t; from functools import partial; "
-        f"sys.exit(t.run_command_line(partial(t.fail, rank=1, how='kill'), t.arguments({str(tmp_path)!r})))"
-    )
-    paths = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    done = subprocess.run(
-        [sys.executable, *torchrun, sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode != 0
-    cause = done.stderr[done.stderr.index("Root Cause") :]
-    assert "rank      : 1 " in cause and "Signal 9 (SIGKILL)" in cause
 
 
 @pytest.mark.parametrize(
