@@ -168,6 +168,10 @@ def test_four_steps_leave_a_network_and_results(whole_run):
     assert not list(whole_run.rglob("*.process*"))
 
 
+def test_a_mistake_that_the_main_process_finds_ends_all(yaml_file, whole_run):
+    assert command_line(yaml_file) == 2  # without --resume, in a folder that holds a run
+
+
 def killed(args, step, iteration):
     """`main` whose second process is killed in the middle of a step."""
     stock = StepTrainer.run_step
