@@ -8,6 +8,7 @@ Every mend is applied only where the thing it mends is missing, because both det
     DETECTRON2_ENV_MODULE=frcnn_alt.compat python their_script.py
 """
 
+import functools
 import importlib
 import importlib.util
 import re
@@ -76,6 +77,10 @@ def _hush_known_warnings() -> None:
     """detectron2 uses what newer torch calls deprecated; users of either can do nothing about these."""
     warnings.filterwarnings("ignore", message=r"`torch\.jit\.script.* is deprecated")
     warnings.filterwarnings("ignore", message=r"torch\.meshgrid: in an upcoming release")
+    warnings.filterwarnings("ignore", message="TypedStorage is deprecated", module=r"detectron2\.utils\.comm")
+    warnings.filterwarnings(
+        "ignore", message="`broadcast_buffers` is deprecated", module=r"detectron2\.engine\.defaults"
+    )
 
 
 def _mend_pillow() -> None:
@@ -124,6 +129,54 @@ def _mend_numpy_names() -> None:
             module.np = _NumpyWithOldNames("numpy")
 
 
+def _mend_distributed_models() -> None:
+    """Let ``create_ddp_model`` wrap a model on the CPU, for which DistributedDataParallel refuses to be told a GPU."""
+    engine, defaults = (importlib.import_module(f"detectron2.engine{part}") for part in ("", ".defaults"))
+    stock = defaults.create_ddp_model
+    if hasattr(stock, "__wrapped__"):
+        return  # mended already
+
+    @functools.wraps(stock)
+    def create_ddp_model(model, **kwargs):
+        if not any(parameter.is_cuda for parameter in model.parameters()):
+            kwargs.setdefault("device_ids", None)
+        return stock(model, **kwargs)
+
+    engine.create_ddp_model = defaults.create_ddp_model = create_ddp_model
+
+
+def create_local_process_group(processes_per_machine: int) -> None:
+    """Make the group of the processes of one machine that detectron2 keeps; what ``launch`` does by itself.
+
+    Every process of the default process group has to call it.
+
+    Args:
+        processes_per_machine: the same on all machines; ranks count machine by machine.
+    """
+    from detectron2.utils import comm
+
+    if hasattr(comm, "create_local_process_group"):  # main
+        comm.create_local_process_group(processes_per_machine)
+        return
+    from torch import distributed
+
+    for first in range(0, comm.get_world_size(), processes_per_machine):
+        ranks = list(range(first, first + processes_per_machine))
+        group = distributed.new_group(ranks)
+        if comm.get_rank() in ranks:
+            comm._LOCAL_PROCESS_GROUP = group
+
+
+def forget_process_groups() -> None:
+    """Make detectron2 forget the process groups that it keeps, once they have been destroyed."""
+    from detectron2.utils import comm
+
+    comm._LOCAL_PROCESS_GROUP = None
+    comm._get_global_gloo_group.cache_clear()
+    if hasattr(comm, "create_local_process_group"):  # main, which would not make a second one
+        comm.create_local_process_group.cache_clear()
+
+
 def setup_environment() -> None:
     """Apply every mend that this installation needs. Called once by ``import frcnn_alt``; harmless to repeat.
 
@@ -135,3 +188,4 @@ def setup_environment() -> None:
     _mend_pillow()
     _mend_compiled_extension()
     _mend_numpy_names()
+    _mend_distributed_models()

@@ -15,6 +15,12 @@ from frcnn_alt import compat
 
 import numpy
 import pytest
+import torch
+from detectron2 import engine
+from detectron2.engine import create_ddp_model, defaults
+from detectron2.utils import comm
+from torch.nn.parallel import DistributedDataParallel
+from two_processes import on_two_processes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -137,6 +143,30 @@ def test_repeating_the_setup_changes_nothing():
     compat.setup_environment()
     assert before == {name: sys.modules.get(name) for name in before}
     assert all(module.np is old for module, old in zip(modules, numpys))
+
+
+def wrapped():
+    model = create_ddp_model(torch.nn.Linear(2, 1))
+    return type(model), model.device_ids, next(create_ddp_model(torch.nn.Linear(2, 1)).parameters()).is_cuda
+
+
+def test_models_on_the_cpu_can_be_distributed():
+    assert engine.create_ddp_model is defaults.create_ddp_model
+    assert not hasattr(create_ddp_model.__wrapped__, "__wrapped__")  # mended once, however often the setup runs
+    assert on_two_processes(wrapped) == [(DistributedDataParallel, None, False)] * 2
+
+
+def local_groups():
+    found = []
+    for processes_per_machine in (1, 2):
+        compat.forget_process_groups()
+        compat.create_local_process_group(processes_per_machine)
+        found.append((comm.get_local_rank(), comm.get_local_size()))
+    return found
+
+
+def test_local_process_groups():
+    assert on_two_processes(local_groups) == [[(0, 1), (0, 2)], [(0, 1), (1, 2)]]
 
 
 def test_without_opencv_everything_but_drawing_works():

@@ -16,6 +16,7 @@ from detectron2.modeling import (
 from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator.rpn import RPN_HEAD_REGISTRY
 from detectron2.modeling.roi_heads.box_head import ROI_BOX_HEAD_REGISTRY
+from detectron2.utils import comm
 
 from ..checkpointing import NEW
 from .file_checks import check_files
@@ -101,15 +102,23 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
             f"DATASETS.PROPOSAL_CROWD_THRESH is {crowds}: it is a share of a proposal's area, from 0 to 1, or -1 to "
             "keep all proposals."
         )
-    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-        problems.append(
-            "SOLVER.AMP.ENABLED: detectron2's mixed precision is for GPUs, and MODEL.DEVICE is 'cpu': set False."
-        )
+    return problems + _check_device(cfg)
+
+
+def _check_device(cfg: CfgNode) -> List[str]:
     try:
-        torch.device(cfg.MODEL.DEVICE)
+        device = torch.device(cfg.MODEL.DEVICE)
     except RuntimeError:
-        problems.append(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: it takes torch's names, 'cuda', 'cuda:1' or 'cpu'.")
-    return problems
+        return [f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: it takes torch's names, 'cuda', 'cuda:1' or 'cpu'."]
+    has_own_gpu = comm.get_world_size() > 1 and torch.cuda.is_available()
+    if has_own_gpu and device != torch.device("cuda"):
+        return [
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but {comm.get_world_size()} processes have a GPU each: set it to "
+            "'cuda', or start them on the CPU, with CUDA_VISIBLE_DEVICES='' in the environment."
+        ]
+    if cfg.SOLVER.AMP.ENABLED and device.type == "cpu":
+        return ["SOLVER.AMP.ENABLED: detectron2's mixed precision is for GPUs, and MODEL.DEVICE is 'cpu': set False."]
+    return []
 
 
 def _check_box_head(cfg: CfgNode) -> List[str]:
@@ -178,7 +187,7 @@ def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
     if trains and cfg.TRAINER == "AlternatingTrainer":
         problems += schedule_problems(cfg)
     elif trains and cfg.TRAINER == "SingleStepTrainer":
-        problems += solver_problems("SOLVER", cfg.SOLVER)
+        problems += solver_problems("SOLVER", cfg)
     if trains and not cfg.DATASETS.TRAIN:
         problems.append(
             "DATASETS.TRAIN is empty: name registered data sets there, or set DATASETS.VOC_LAYOUT.ROOT or "

@@ -1,29 +1,28 @@
 """What ``tools/train_net.py`` does, as functions, so that tests and other projects can call it.
 
 People's mistakes (a wrong path, a typo in a key, bad data) end in one message and exit status 2, without a traceback;
-`FRCNN_ALT_TRACEBACK=1` in the environment shows it.
+`FRCNN_ALT_TRACEBACK=1` in the environment shows it (`guarded`).
 """
 
 import argparse
+import functools
 import logging
 import os
 import shutil
-import sys
 from typing import Callable, List, Optional
 
 from detectron2.config import CfgNode
-from detectron2.engine import launch
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from tabulate import tabulate
-from torch.multiprocessing import ProcessExitedException
 
 from ..checkpointing import CheckpointError, load_whole_network, pixels_of_config, weight_files
-from ..data import DatasetError, check_datasets
-from ..proposals import ProposalSetError
+from ..data import check_datasets
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
+from .failures import guarded
 from .manifest import write_json
+from .processes import log_processes, run_on_processes
 from .stored_proposals import check_proposal_sets
 from .trained_network import find_trained_network
 from .trainer_registry import TRAINER_REGISTRY, build_trainer
@@ -43,47 +42,13 @@ _A_RUNS_FILES = (
     "tensorboard",
 )
 
-_USERS_MISTAKES = (ConfigError, DatasetError, CheckpointError, ProposalSetError)
-
 
 def run_command_line(function: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Run ``function(args)`` on the processes that detectron2's flags ask for; returns the exit status.
+    """Run ``function(args)`` on the processes that the flags or torchrun ask for; returns the exit status.
 
-    One process is run directly, without detectron2's ``launch``, which wants CUDA; a dry run is always one.
+    See `run_on_processes`; without several processes it is run directly, and so is a dry run.
     """
-    if args.num_gpus * args.num_machines <= 1 or getattr(args, "dry_run", False):
-        return _guarded(function, args)
-    try:
-        launch(
-            _exit_with_status,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(function, args),
-        )
-    except ProcessExitedException as error:  # the process has said why
-        return error.exit_code
-    return 0
-
-
-def _guarded(function: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    try:
-        return function(args)
-    except _USERS_MISTAKES as error:
-        if os.environ.get("FRCNN_ALT_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
-        return 130
-
-
-def _exit_with_status(function: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
-    status = _guarded(function, args)
-    if status:
-        sys.exit(status)
+    return guarded(functools.partial(run_on_processes, function, args))
 
 
 def _left_by_a_run(cfg: CfgNode) -> List[str]:
@@ -136,6 +101,7 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "eval_only")
     cfg.freeze()
     default_setup(cfg, args)
+    log_processes()
     model = build_model(cfg)
     try:
         not_used = load_whole_network(model, cfg.MODEL.WEIGHTS, pixels_of_config(cfg))
@@ -186,6 +152,7 @@ def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None
     comm.synchronize()
     cfg.freeze()
     default_setup(cfg, args)
+    log_processes()
     trainer.train()
     if after_training is not None and comm.is_main_process():
         after_training(cfg.OUTPUT_DIR)

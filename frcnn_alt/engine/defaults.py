@@ -175,7 +175,7 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         console.setLevel(logging.WARNING)
     config = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
     earlier = None
-    if os.path.exists(config):
+    if comm.is_main_process() and os.path.exists(config):
         with open(config) as file:
             earlier = file.read()
     try:
@@ -183,7 +183,7 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     finally:
         for console, level in levels:
             console.setLevel(level)
-    if earlier is not None and comm.is_main_process():
+    if earlier is not None:
         # It may belong to a finished network; a run replaces it when it has made another.
         with open(config, "w") as file:
             file.write(earlier)

@@ -71,6 +71,7 @@ class GivenStep:
             entry["outputs"] = {}
         needs_weights = self.given.run is None and not (known and os.path.isfile(self.weights))
         needs_proposals = self.proposals_needed and not self._has_proposals(self._proposals_of, self.output_dir)
+        comm.synchronize()  # all have looked before one writes
         made: Dict[str, Any] = {}
         if needs_weights or needs_proposals:
             with step_log(self.output_dir):

@@ -6,7 +6,6 @@ from typing import Any, Dict, List, Mapping, Optional, Set
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.utils import comm
 
 from ..checkpointing import (
     NEW,
@@ -30,8 +29,9 @@ from .meta_model import build_meta_model
 from .network import JOINT
 from .plan import Plan
 from .schedule import Schedule
-from .step import WEIGHTS, Step, configure_step, recomputes_flipped_images
+from .step import WEIGHTS, Step, configure_step, recomputes_flipped_images, with_solver_of
 from .step_selection import Selection
+from .world_size import describe_scaling, number_of_processes
 
 __all__ = ["make_plan"]
 
@@ -123,6 +123,8 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
             plan.problems.append(f"{step.name} is given: {error}")
     elif step.name not in plan.left_out:
         _match_step(cfg, step, model, sources, plan)
+    scaling = describe_scaling(with_solver_of(cfg, step.solver).SOLVER, step_cfg.SOLVER)
+    plan.remarks += [f"{step.name}: {scaling}"] if scaling else []
     if step.kind == JOINT:
         plan.problems += joint_training_problems(model)
     counts = {"trained": 0, "frozen": 0}
@@ -234,8 +236,8 @@ def make_plan(
     if sources.weights and sources.used and len(plan.steps) == len(schedule.steps):
         _remark_on_not_used(cfg.MODEL.WEIGHTS, sources.weights, sources.used, plan.remarks)
     plan.remarks += _names_without_effect(cfg, sources)
-    if comm.get_world_size() > 1:
-        plan.remarks.append(f"{comm.get_world_size()} processes share each batch.")
+    if number_of_processes() > 1:
+        plan.remarks.append(f"{number_of_processes()} processes share each batch.")
     if not cfg.DATASETS.TEST:
         plan.remarks.append("DATASETS.TEST is empty: the final network will not be evaluated.")
     return plan

@@ -23,6 +23,7 @@ from .defaults import ConfigError
 from .pretrain_data import ClassificationData, open_classification_data, pretraining_hash
 from .pretrain_init import initialize_from_images
 from .pretrain_trainer import PretrainTrainer
+from .processes import log_processes
 
 __all__ = ["measure_accuracy", "pretrain", "working_folder"]
 
@@ -88,6 +89,7 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
     output = output or cfg.MODEL.WEIGHTS
     if not output or "://" in output:
         raise ConfigError(f"Pre-trained weights cannot be written to {output!r}: give --output, or set MODEL.WEIGHTS")
+    log_processes()
     seed = max(cfg.SEED, 0)
     data = open_classification_data(cfg, seed)
     config_hash = pretraining_hash(cfg, seed, data)

@@ -8,11 +8,10 @@ from typing import Any, Dict, Iterator, Tuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import SimpleTrainer, hooks
+from detectron2.engine import SimpleTrainer, create_ddp_model, hooks
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from ..checkpointing import SafeCheckpointer
@@ -93,9 +92,7 @@ class PretrainTrainer(SimpleTrainer):
         self.config_hash = config_hash
         self._data = data
         self._num_workers = cfg.DATALOADER.NUM_WORKERS
-        if world_size > 1:
-            on_gpu = next(model.parameters()).device.type == "cuda"
-            model = DistributedDataParallel(model, device_ids=[comm.get_local_rank()] if on_gpu else None)
+        model = create_ddp_model(model)
         solver = _solver_config(cfg)
         super().__init__(model, self._batches(), build_optimizer(solver, model))
         self.max_iter = cfg.PRETRAIN.MAX_ITER

@@ -33,6 +33,7 @@ from .step import WEIGHTS
 from .step_trainer import StepTrainer
 from .stored_proposals import check_proposal_sets, open_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY
+from .world_size import describe_scaling, number_of_processes, scale_to_processes
 
 __all__ = ["Evaluates", "SingleStepTrainer", "data_problems"]
 
@@ -95,13 +96,18 @@ class SingleStepTrainer(Evaluates):
     """
 
     def __init__(self, cfg: CfgNode, *, resume: bool = False):
-        self.cfg = cfg.clone()
+        self.given_cfg = cfg.clone()
+        self.cfg = scale_to_processes(cfg)
         self.cfg.freeze()
         self.resume = resume
 
     def plan(self) -> Plan:
         """Plan the training as one step and check all of it: keys, data sets, weights, shapes."""
-        plan = Plan(problems=check_config(self.cfg) + data_problems(self.cfg))
+        plan = Plan(problems=check_config(self.given_cfg) + data_problems(self.cfg))
+        scaling = describe_scaling(self.given_cfg.SOLVER, self.cfg.SOLVER)
+        plan.remarks += [f"The training is {scaling}"] if scaling else []
+        if number_of_processes() > 1:
+            plan.remarks.append(f"{number_of_processes()} processes share each batch.")
         if not plan.problems:  # else the data sets cannot be loaded
             plan.problems += check_proposal_sets(self.cfg, "TRAIN") + check_proposal_sets(self.cfg, "TEST")
         try:
@@ -186,7 +192,7 @@ def _plan_entry(cfg: CfgNode, model: nn.Module) -> Dict[str, Any]:
         "parameters": counts,
         "ims_per_batch": cfg.SOLVER.IMS_PER_BATCH,
         "max_iter": cfg.SOLVER.MAX_ITER,
-        "lr_steps": [drop for drop in cfg.SOLVER.STEPS if drop < cfg.SOLVER.MAX_ITER],
+        "lr_steps": list(cfg.SOLVER.STEPS),
         "base_lr": cfg.SOLVER.BASE_LR,
         "gamma": cfg.SOLVER.GAMMA,
         "proposals_in": ", ".join(cfg.DATASETS.PROPOSAL_FILES_TRAIN) if cfg.MODEL.LOAD_PROPOSALS else None,

@@ -1,37 +1,66 @@
 """Checks of how long and how fast is trained: SCHEDULE.STEPn of a schedule's steps, SOLVER of a single training."""
 
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 from detectron2.config import CfgNode
-from detectron2.utils import comm
 
 from .network import FAST_RCNN
 from .schedule import build_schedule
-from .step import Step, recomputes_flipped_images
+from .step import Step, recomputes_flipped_images, with_solver_of
+from .world_size import number_of_processes, scale_to_processes
 
 __all__ = ["schedule_problems", "solver_problems"]
 
+_HOW_TO_SCALE = (
+    "or SOLVER.REFERENCE_WORLD_SIZE says for how many processes the values are meant (1 for the paper's), and images "
+    "per batch, learning rate and iterations are scaled"
+)
 
-def solver_problems(name: str, node: CfgNode) -> List[str]:
+
+def solver_problems(name: str, cfg: CfgNode) -> List[str]:
     """Return what is wrong with iterations, learning rate and images per batch, one sentence each.
 
     Args:
-        name: of the node in the config, "SOLVER" or "SCHEDULE.STEPn".
-        node: with MAX_ITER, STEPS, BASE_LR and IMS_PER_BATCH.
+        name: of the node in the config that they stand in, "SOLVER" or "SCHEDULE.STEPn".
+        cfg: has them in SOLVER, before they are scaled to the number of processes.
     """
-    problems = []
-    if node.MAX_ITER < 1:
-        problems.append(f"{name}.MAX_ITER is {node.MAX_ITER}: a training needs at least 1 iteration.")
-    if list(node.STEPS) != sorted(set(node.STEPS)):
-        problems.append(f"{name}.STEPS is {node.STEPS}: it takes iterations in rising order.")
-    if node.BASE_LR <= 0:
-        problems.append(f"{name}.BASE_LR is {node.BASE_LR}: it must be above 0.")
-    if node.IMS_PER_BATCH < 1 or node.IMS_PER_BATCH % comm.get_world_size():
+    solver, problems = cfg.SOLVER, []
+    if solver.MAX_ITER < 1:
+        problems.append(f"{name}.MAX_ITER is {solver.MAX_ITER}: a training needs at least 1 iteration.")
+    if not _are_rising(solver.STEPS):
+        problems.append(f"{name}.STEPS is {solver.STEPS}: it takes iterations above 0 in rising order.")
+    if solver.BASE_LR <= 0:
+        problems.append(f"{name}.BASE_LR is {solver.BASE_LR}: it must be above 0.")
+    processes, reference = number_of_processes(), solver.REFERENCE_WORLD_SIZE
+    if reference < 0:
+        problems.append(f"SOLVER.REFERENCE_WORLD_SIZE is {reference}: it takes a number of processes, or 0.")
+    elif solver.IMS_PER_BATCH < 1 or (reference == 0 and solver.IMS_PER_BATCH % processes):
         problems.append(
-            f"{name}.IMS_PER_BATCH is {node.IMS_PER_BATCH}: it must be a multiple of the number of processes, "
-            f"{comm.get_world_size()}."
+            f"{name}.IMS_PER_BATCH is {solver.IMS_PER_BATCH}: it must be a multiple of the number of processes, "
+            f"{processes}" + (f"; {_HOW_TO_SCALE}." if solver.IMS_PER_BATCH >= 1 else ".")
         )
-    return problems
+    return problems or (_scaling_problems(name, cfg) if reference else [])
+
+
+def _are_rising(steps: Sequence[int]) -> bool:
+    return list(steps) == sorted(set(steps)) and all(step > 0 for step in steps)
+
+
+def _scaling_problems(name: str, cfg: CfgNode) -> List[str]:
+    """What becomes wrong with a SOLVER when detectron2 scales it."""
+    solver, reference = cfg.SOLVER, cfg.SOLVER.REFERENCE_WORLD_SIZE
+    if solver.IMS_PER_BATCH % reference:
+        return [
+            f"{name}.IMS_PER_BATCH is {solver.IMS_PER_BATCH}: it must be a multiple of SOLVER.REFERENCE_WORLD_SIZE, "
+            f"{reference}, the number of processes that the values are meant for."
+        ]
+    scaled = scale_to_processes(cfg).SOLVER
+    how = f"scaled from {reference} to {number_of_processes()} processes (SOLVER.REFERENCE_WORLD_SIZE)"
+    if scaled.MAX_ITER < 1:
+        return [f"{name}.MAX_ITER is {solver.MAX_ITER}: no iteration is left when {how}."]
+    if not _are_rising(scaled.STEPS):
+        return [f"{name}.STEPS is {solver.STEPS}, which becomes {scaled.STEPS} when {how}: take fewer or later ones."]
+    return []
 
 
 def schedule_problems(cfg: CfgNode) -> List[str]:
@@ -45,21 +74,17 @@ def schedule_problems(cfg: CfgNode) -> List[str]:
     if cfg.SCHEDULE.ROUNDS < 1:
         problems.append(f"SCHEDULE.ROUNDS is {cfg.SCHEDULE.ROUNDS}: steps 3 and 4 are run once or more often.")
     steps = _steps(cfg)
-    if cfg.SCHEDULE.SOLVER_OF_STEPS == "SOLVER":
-        problems += solver_problems("SOLVER", cfg.SOLVER)
     for solver in dict.fromkeys(step.solver for step in steps):
         if solver not in cfg.SCHEDULE:
             problems.append(f"SCHEDULE.{solver} is not there, but a step has its solver values from it: add the node.")
-            continue
-        if cfg.SCHEDULE.SOLVER_OF_STEPS == "own":
-            problems += solver_problems(f"SCHEDULE.{solver}", cfg.SCHEDULE[solver])
-        problems += _opts_problems(cfg, solver)
+        else:
+            problems += _step_problems(cfg, solver)
     if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals" and any(step.kind != FAST_RCNN for step in steps):
         problems.append(
             "MODEL.PROPOSAL_GENERATOR.NAME is PrecomputedProposals: a schedule with RPN steps needs an RPN; "
             "SCHEDULE.NAME 'fast_rcnn' trains a detector alone."
         )
-    return problems
+    return list(dict.fromkeys(problems))  # what is wrong with a key that all steps share is said once
 
 
 def _steps(cfg: CfgNode) -> Tuple[Step, ...]:
@@ -69,20 +94,20 @@ def _steps(cfg: CfgNode) -> Tuple[Step, ...]:
         return ()
 
 
-def _opts_problems(cfg: CfgNode, step: str) -> List[str]:
+def _step_problems(cfg: CfgNode, step: str) -> List[str]:
     opts = list(cfg.SCHEDULE[step].OPTS)
     if len(opts) % 2:
         return [f"SCHEDULE.{step}.OPTS holds {len(opts)} entries; it takes 'KEY', value pairs."]
-    step_cfg = cfg.clone()
     try:
-        step_cfg.merge_from_list(opts)
+        step_cfg = with_solver_of(cfg, step)
     except (KeyError, AssertionError, ValueError) as error:
         return [f"SCHEDULE.{step}.OPTS: {error}"]
+    problems = solver_problems(f"SCHEDULE.{step}" if cfg.SCHEDULE.SOLVER_OF_STEPS == "own" else "SOLVER", step_cfg)
     flip = step_cfg.INPUT.RANDOM_FLIP
     if recomputes_flipped_images(step_cfg) and flip != cfg.INPUT.RANDOM_FLIP:
-        return [
+        problems.append(
             f"SCHEDULE.{step}.OPTS sets INPUT.RANDOM_FLIP {flip!r} for one step, but the proposals of flipped images "
             "are computed for all steps or for none: set it for the whole run, or "
             "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'mirrored'."
-        ]
-    return []
+        )
+    return problems

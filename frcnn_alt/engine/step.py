@@ -9,8 +9,9 @@ from detectron2.config import CfgNode
 
 from ..checkpointing import NEW
 from .network import FAST_RCNN, JOINT, NETWORKS, RPN, configure_network
+from .world_size import scale_to_processes
 
-__all__ = ["FILES", "WEIGHTS", "Step", "configure_step", "recomputes_flipped_images"]
+__all__ = ["FILES", "WEIGHTS", "Step", "configure_step", "recomputes_flipped_images", "with_solver_of"]
 
 # The source of initial weights that stands for the file MODEL.WEIGHTS.
 WEIGHTS = "weights"
@@ -87,6 +88,30 @@ def recomputes_flipped_images(cfg: CfgNode) -> bool:
     return cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES == "recomputed" and cfg.INPUT.RANDOM_FLIP == "horizontal"
 
 
+def _set_solver(step_cfg: CfgNode, cfg: CfgNode, name: str) -> None:
+    if cfg.SCHEDULE.SOLVER_OF_STEPS == "own":
+        for key in ("IMS_PER_BATCH", "MAX_ITER", "BASE_LR"):
+            step_cfg.SOLVER[key] = cfg.SCHEDULE[name][key]
+        step_cfg.SOLVER.STEPS = tuple(cfg.SCHEDULE[name].STEPS)
+
+
+def with_solver_of(cfg: CfgNode, name: str) -> CfgNode:
+    """Return a copy of the run's config with SOLVER as one step asks for it, not yet scaled to the processes.
+
+    Args:
+        cfg: the run's config.
+        name: of the step's node in SCHEDULE ("STEP1"), whose OPTS are merged too.
+
+    Raises:
+        KeyError, AssertionError, ValueError: OPTS are no pairs of a key and a value that it takes.
+    """
+    step_cfg = cfg.clone()
+    step_cfg.defrost()
+    _set_solver(step_cfg, cfg, name)
+    step_cfg.merge_from_list(list(cfg.SCHEDULE[name].OPTS))
+    return step_cfg
+
+
 def configure_step(
     cfg: CfgNode,
     step: Step,
@@ -95,6 +120,8 @@ def configure_step(
     proposal_files_test: Sequence[str] = (),
 ) -> CfgNode:
     """Return the config of one step: an ordinary detectron2 config, frozen, that says all that the step does.
+
+    Its SOLVER is scaled to the number of processes, where SOLVER.REFERENCE_WORLD_SIZE asks for it.
 
     Args:
         cfg: the run's config.
@@ -106,11 +133,7 @@ def configure_step(
     step_cfg = cfg.clone()
     step_cfg.defrost()
     step_cfg.OUTPUT_DIR = output_dir
-    if cfg.SCHEDULE.SOLVER_OF_STEPS == "own":
-        for key in ("IMS_PER_BATCH", "MAX_ITER", "BASE_LR", "STEPS"):
-            step_cfg.SOLVER[key] = cfg.SCHEDULE[step.solver][key]
-    # Drops at or after the end have no effect, and fvcore refuses more of them than iterations.
-    step_cfg.SOLVER.STEPS = tuple(drop for drop in step_cfg.SOLVER.STEPS if drop < step_cfg.SOLVER.MAX_ITER)
+    _set_solver(step_cfg, cfg, step.solver)
     step_cfg.MODEL.FREEZE_COMPONENTS = tuple(step.frozen)
     step_cfg.TEST.EXPECTED_RESULTS = []  # the run's are those of its final network
     configure_network(step_cfg, step.kind)
@@ -122,5 +145,6 @@ def configure_step(
         step_cfg.DATASETS.PROPOSAL_FILES_TRAIN = tuple(proposal_files)
         step_cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(proposal_files_test)
     step_cfg.merge_from_list([*step.opts, *cfg.SCHEDULE[step.solver].OPTS])
+    step_cfg = scale_to_processes(step_cfg)
     step_cfg.freeze()
     return step_cfg

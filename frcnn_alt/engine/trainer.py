@@ -9,6 +9,7 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional, Union
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -105,7 +106,6 @@ class AlternatingTrainer(Evaluates):
         logger.info("\n%s", plan)
         manifest = self._open_manifest(plan)
         self._count_images(manifest)
-        comm.synchronize()
         seconds_per_image: Dict[str, float] = {}
         files: Dict[str, str] = {}
         for run in self._step_runs(manifest):
@@ -182,6 +182,11 @@ class AlternatingTrainer(Evaluates):
         return manifest
 
     def _open_manifest(self, plan: Plan) -> Manifest:
+        """Return the manifest of the run to resume, or of the new one; the main process's, on every process."""
+        comm.synchronize()  # a process that still plans would take the new manifest for an earlier run's
+        return comm.all_gather(self._begin(plan) if comm.is_main_process() else None)[0]
+
+    def _begin(self, plan: Plan) -> Manifest:
         manifest = self._earlier_manifest(build_schedule(self.cfg))
         if manifest is not None:
             for old, new in zip(manifest.data["steps"], plan.steps):
@@ -191,7 +196,7 @@ class AlternatingTrainer(Evaluates):
                     old.clear()
                     old.update(new)
             return manifest
-        seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
+        seed = self.cfg.SEED if self.cfg.SEED >= 0 else int(np.random.randint(2**31))
         name = os.path.basename(os.path.normpath(self.output_dir))
         manifest = Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
         manifest.data["config_file"] = self.config_file

@@ -6,6 +6,7 @@ the images of the training (and test) splits at the test scale, or on their mirr
 """
 
 import datetime
+import glob
 import logging
 import shutil
 import time
@@ -91,7 +92,7 @@ def compute_proposals(
         comm.synchronize()
         if comm.is_main_process():
             merge_proposal_sets(parts, path, [d["image_id"] for d in dataset_dicts], metadata)
-            for part in parts:
+            for part in path.parent.glob(f"{glob.escape(path.name)}.process*"):  # also of a cut run that had more
                 shutil.rmtree(part)
         comm.synchronize()
     proposals = ProposalSet(path)

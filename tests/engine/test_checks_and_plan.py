@@ -77,6 +77,16 @@ def test_each_contradiction_is_named_with_its_key(key, value):
     assert len(problems) == 1 and key.rsplit(".", 1)[-1] in problems[0], problems
 
 
+@pytest.mark.parametrize("device, is_right", [("cuda", True), ("cuda:1", False), ("cpu", False)])
+def test_several_processes_with_a_gpu_each_train_on_their_own(device, is_right, monkeypatch):
+    cfg = _config(MODEL__DEVICE=device, SOLVER__REFERENCE_WORLD_SIZE=1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert check_config(cfg) == []
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    problems = check_config(cfg)
+    assert is_right == (not problems) and all("2 processes have a GPU each" in problem for problem in problems)
+
+
 def test_combinations_of_switches_that_do_agree():
     for values in (
         {"MODEL__ROI_BOX_HEAD__POOLER_INCLUSIVE_CORNERS": False, "MODEL__ROI_BOX_HEAD__POOLER_ROUND_CORNERS": False},

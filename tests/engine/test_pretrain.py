@@ -21,6 +21,7 @@ from detectron2.engine import HookBase
 from detectron2.modeling import build_model
 from PIL import Image
 from scripts import load_script
+from two_processes import on_two_processes
 
 REPOSITORY = os.path.join(os.path.dirname(__file__), "..", "..")
 HUES = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
@@ -199,15 +200,9 @@ def test_missing_folder_and_bad_keys(shapes_root, tmp_path):
         pretrain(_crops_config(shapes_root, BACKGROUND_FRACTION=1.0), str(tmp_path / "w.pth"))
 
 
-def _one_of_two(rank, config, path, store):
-    from detectron2.utils import comm
-
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    if getattr(comm, "_LOCAL_PROCESS_GROUP", "none there") is None:
-        comm._LOCAL_PROCESS_GROUP = torch.distributed.new_group([0, 1])
-    register_datasets(config)
-    pretrain(config, path)
+def _pretrain_together(cfg, path):
+    register_datasets(cfg)
+    pretrain(cfg, path)
 
 
 def test_two_processes_train_what_one_does(shapes_root, tmp_path):
@@ -215,9 +210,8 @@ def test_two_processes_train_what_one_does(shapes_root, tmp_path):
     cfg = _crops_config(shapes_root, MAX_ITER=3, STEPS=(2,))
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.0
     alone = _weights(pretrain(cfg, str(tmp_path / "alone.pth")))
-    paths = str(tmp_path / "two.pth"), str(tmp_path / "store")
-    torch.multiprocessing.spawn(_one_of_two, args=(cfg, *paths), nprocs=2)
-    together = _weights(paths[0])
+    on_two_processes(_pretrain_together, cfg, str(tmp_path / "two.pth"))
+    together = _weights(str(tmp_path / "two.pth"))
     assert all(torch.allclose(alone[name], together[name], rtol=1e-3, atol=1e-5) for name in alone)
 
 

@@ -4,6 +4,7 @@ import os
 
 from frcnn_alt import get_cfg
 from frcnn_alt.engine import SingleStepTrainer, check_config
+from frcnn_alt.engine.world_size import planned_for
 
 import pytest
 from miniature import CONFIGS, tiny_config
@@ -21,6 +22,7 @@ WRONG = [
     ("MAX_ITER", -3, "at least 1 iteration"),
     ("STEPS", (3, 2), "rising order"),
     ("STEPS", (2, 2), "rising order"),
+    ("STEPS", (0, 2), "above 0"),
     ("BASE_LR", 0.0, "above 0"),
     ("BASE_LR", -0.1, "above 0"),
     ("IMS_PER_BATCH", 0, "multiple of the number of processes, 1"),
@@ -45,14 +47,37 @@ def test_each_trainer_has_its_own_keys_checked(trainer, node, other, key, value,
 
 
 @pytest.mark.parametrize("trainer, key", [("SingleStepTrainer", "SOLVER"), ("AlternatingTrainer", "SCHEDULE.STEP1")])
-def test_a_batch_that_the_processes_cannot_share(trainer, key, monkeypatch):
-    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+def test_a_batch_that_the_processes_cannot_share(trainer, key):
     cfg = config(trainer)
     cfg.SCHEDULE.STEP1.IMS_PER_BATCH = cfg.SCHEDULE.STEP3.IMS_PER_BATCH = cfg.SOLVER.IMS_PER_BATCH = 2
-    assert check_config(cfg) == []
-    cfg.merge_from_list([f"{key}.IMS_PER_BATCH", 3])
-    (problem,) = check_config(cfg)
+    with planned_for(2):
+        assert check_config(cfg) == []
+        cfg.merge_from_list([f"{key}.IMS_PER_BATCH", 3])
+        (problem,) = check_config(cfg)
     assert f"{key}.IMS_PER_BATCH is 3: it must be a multiple of the number of processes, 2" in problem
+
+
+@pytest.mark.parametrize("trainer, node", [("SingleStepTrainer", "SOLVER"), ("AlternatingTrainer", "SCHEDULE.STEP1")])
+@pytest.mark.parametrize(
+    "reference, values, message",
+    [
+        (2, {"IMS_PER_BATCH": 3}, "must be a multiple of SOLVER.REFERENCE_WORLD_SIZE, 2"),
+        (1, {"IMS_PER_BATCH": 1, "MAX_ITER": 3, "STEPS": (2,)}, "no iteration is left when scaled from 1 to 8"),
+        (1, {"IMS_PER_BATCH": 1, "STEPS": (1000, 1001)}, "which becomes (125, 125) when scaled from 1 to 8"),
+        (1, {"IMS_PER_BATCH": 1, "STEPS": (2, 1000)}, "which becomes (0, 125) when scaled from 1 to 8"),
+        (-1, {}, "SOLVER.REFERENCE_WORLD_SIZE is -1"),
+    ],
+)
+def test_what_cannot_be_scaled_to_the_processes(trainer, node, reference, values, message):
+    cfg = config(trainer)
+    for other in ("SOLVER", "SCHEDULE.STEP1", "SCHEDULE.STEP2", "SCHEDULE.STEP3", "SCHEDULE.STEP4"):
+        cfg.merge_from_list([f"{other}.IMS_PER_BATCH", 2])
+    cfg.SOLVER.REFERENCE_WORLD_SIZE = reference
+    for key, value in values.items():
+        cfg.merge_from_list([f"{node}.{key}", value])
+    with planned_for(8):
+        (problem,) = check_config(cfg)
+    assert message in problem and (not values or problem.startswith(f"{node}."))
 
 
 def test_a_single_trainings_plan_says_it(shapes, tmp_path):

@@ -12,8 +12,6 @@ from frcnn_alt.modeling.roi_heads import FasterRCNNOutputLayers
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
@@ -23,6 +21,7 @@ from detectron2.utils import comm
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles.set_wide_threshold import set_wide_detections
+from two_processes import on_two_processes
 
 K, SIDE, NAMES = 3, 64, ["bird", "cat", "dog"]
 
@@ -218,22 +217,17 @@ def test_a_model_without_candidate_scores_is_measured_without(caplog):
     assert "TEST.MEAN_BOXES_PER_CLASS is 1, but 1 of 3 images" in line
 
 
-def evaluate_in_one_of_two_processes(rank, folder, share):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def evaluate_together(share):
     inputs = random_data_set(3, [8, 8, 0, 8, 8])
     inner = DatasetEvaluators([Recorder()])
-    results = evaluate(make_model(100, 0.0, 0.25), inputs[:share] if rank == 0 else inputs[share:], 2, inner)
-    torch.save(dict(results), f"{folder}/results{rank}.pt")
-    dist.destroy_process_group()
+    own = inputs[:share] if comm.is_main_process() else inputs[share:]
+    return dict(evaluate(make_model(100, 0.0, 0.25), own, 2, inner))
 
 
 @pytest.mark.parametrize("share", [2, 5])  # of the first process; with all of them the other sees no image
-def test_two_processes_find_what_one_finds(share, tmp_path):
+def test_two_processes_find_what_one_finds(share):
     alone = evaluate(make_model(100, 0.0, 0.25), random_data_set(3, [8, 8, 0, 8, 8]), 2)
-    mp.start_processes(evaluate_in_one_of_two_processes, (str(tmp_path), share), nprocs=2, start_method="fork")
-    results = [torch.load(tmp_path / f"results{rank}.pt", weights_only=True) for rank in range(2)]
-    assert results == [alone, {}]
+    assert on_two_processes(evaluate_together, share) == [alone, {}]
 
 
 def test_build_evaluator_obeys_the_key(voc_folder, own_catalogs, tmp_path):
