@@ -223,7 +223,7 @@ def test_coco_json_without_what_is_malformed(tmp_path):
     dicts = load_dataset_dicts(cfg.DATASETS.TRAIN[0])
     assert [record["image_id"] for record in dicts] == [0]
     assert [annotation["bbox"] for annotation in dicts[0]["annotations"]] == [[1, 1, 10, 10], [20.5, 5, 39.51, 10]]
-    cleaned, _ = clean_coco_json(cfg.DATASETS.COCO_JSON.TRAIN_JSON, cfg.DATASETS.COCO_JSON.TRAIN_IMAGES)
+    cleaned = clean_coco_json(cfg.DATASETS.COCO_JSON.TRAIN_JSON, cfg.DATASETS.COCO_JSON.TRAIN_IMAGES).contents
     assert {image["id"] for image in cleaned["images"]} == {0, 2}
     assert {annotation["image_id"] for annotation in cleaned["annotations"]} == {0, 2}
 
