@@ -1,9 +1,11 @@
 """The report page: whole, self-contained, with the numbers of the run, and written whatever is missing."""
 
 import json
+import math
 from html.parser import HTMLParser
 
-from frcnn_alt.report import ReportError, write_report
+from frcnn_alt.engine.manifest import write_json
+from frcnn_alt.report import ReportError, final_table, write_report
 from frcnn_alt.report.__main__ import main
 
 import pytest
@@ -158,6 +160,23 @@ def test_missing_photographs_are_named(evaluated_run):
     write_report(str(evaluated_run))
     page = Page(evaluated_run / "report" / "index.html")
     assert any("000.png cannot be shown" in text for text in page.text)
+
+
+def test_test_set_without_objects(evaluated_run):
+    """As the engine writes what has no number: of one of two test sets, and of a class of the other."""
+    results = json.loads((evaluated_run / "results.json").read_text())
+    box = results.pop("bbox")
+    results["toys_test"] = {"bbox": {**box, "AP50-square": math.nan}}
+    results["toys_empty"] = {"bbox": dict.fromkeys(box, math.nan)}
+    for recall in results["proposals"].values():
+        recall["toys_empty"] = dict.fromkeys(recall["toys_test"], math.nan)
+    write_json(results, str(evaluated_run / "results.json"))
+    (evaluated_run / "config.yaml").write_text("DATASETS: {TEST: [toys_test, toys_empty]}\n")
+    write_report(str(evaluated_run))
+    text = Page(evaluated_run / "report" / "index.html").text
+    assert [text[number + 1] for number, cell in enumerate(text) if cell == "square"] == ["-", "-"]
+    assert "Final network on toys_empty, IoU 0.5." in text and "nan" not in text
+    assert final_table(str(evaluated_run)).count("square") == 2
 
 
 def test_command_line(evaluated_run, monkeypatch, capsys):
