@@ -119,6 +119,37 @@ def test_what_leaves_nothing_stops_in_any_case(voc_folder, tmp_path):
         check_datasets(cfg)
 
 
+DIFFICULT = [(*GOOD[0], 1)]
+
+
+@pytest.mark.parametrize("objects", [DIFFICULT, []], ids=["difficult", "no objects"])
+def test_a_training_set_without_a_usable_box(objects, voc_folder, tmp_path):
+    splits = {"trainval": ["a"], "test": ["b"]}
+    cfg = registered(voc_folder({"a": objects, "b": GOOD}, splits=splits), tmp_path, CLASSES=("dog",))
+    with pytest.raises(DatasetError, match="No image of tiny_trainval has a box"):
+        check_datasets(cfg)
+    check_datasets(cfg, cfg.DATASETS.TEST)  # what is only evaluated needs no training set
+
+
+def test_one_box_of_all_training_sets_is_enough(voc_folder, tmp_path):
+    splits = {"train": ["a"], "val": ["b"], "test": ["a"]}
+    cfg = registered(
+        voc_folder({"a": DIFFICULT, "b": GOOD}, splits=splits),
+        tmp_path,
+        TRAIN_SPLITS=("train", "val"),
+        CLASSES=("dog",),
+    )
+    check_datasets(cfg)
+
+
+def test_a_training_set_whose_only_box_is_left_out(voc_folder, tmp_path):
+    root = voc_folder({"a": [("dog", 50, 2, 70, 30)]})
+    with pytest.raises(DatasetError, match="1 problem in the data"):
+        check_datasets(registered(root, tmp_path))
+    with pytest.raises(DatasetError, match="(?s)box outside the image.*Without them: No image of tiny_trainval"):
+        check_datasets(registered(root, tmp_path, "leave_out"))
+
+
 def test_an_image_in_training_and_test_is_warned_of(voc_folder, tmp_path, caplog):
     apart = registered(voc_folder({"a": GOOD, "b": GOOD}, splits={"trainval": ["a"], "test": ["b"]}), tmp_path)
     with caplog.at_level(logging.WARNING, logger="frcnn_alt"):
