@@ -7,11 +7,9 @@ import shutil
 from frcnn_alt import get_cfg
 from frcnn_alt.data import DatasetError, check_datasets, load_dataset_dicts, register_datasets
 from frcnn_alt.data.coco_json import clean_coco_json
-from frcnn_alt.data.images import check_image_files, image_size
 from frcnn_alt.data.problems import Problem, describe_problems
 
 import pytest
-from PIL import Image
 from voc_files import voc_annotation, write_image
 
 pytestmark = pytest.mark.usefixtures("own_catalogs")
@@ -159,32 +157,6 @@ def test_an_image_in_training_and_test_is_warned_of(voc_folder, tmp_path, caplog
     with caplog.at_level(logging.WARNING, logger="frcnn_alt"):
         check_datasets(shared)
     assert "2 images are both trained on and tested on" in caplog.text
-
-
-def test_image_size_is_what_detectron2_reads(tmp_path):
-    path = tmp_path / "rotated.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (60, 40)).save(path, exif=exif)
-    assert image_size(str(path)) == (40, 60)
-    Image.new("RGB", (60, 40)).save(tmp_path / "plain.png")
-    assert image_size(str(tmp_path / "plain.png")) == (60, 40)
-
-
-def test_an_image_with_bytes_after_its_end_is_readable(tmp_path):
-    path = tmp_path / "long.jpg"
-    write_image(path, (60, 40))
-    path.write_bytes(path.read_bytes() + b"\0" * 10000)
-    assert image_size(str(path)) == (60, 40)
-
-
-def test_many_images_show_progress(tmp_path, capsys):
-    write_image(tmp_path / "a.jpg", (8, 8))
-    records = [{"file_name": str(tmp_path / "a.jpg"), "image_id": i, "width": 8, "height": 8} for i in range(400)]
-    assert check_image_files(records, "many") == []
-    assert "Checking the images of many" in capsys.readouterr().err
-    assert check_image_files(records[:10], "few") == []
-    assert "few" not in capsys.readouterr().err
 
 
 def test_a_long_list_shows_every_kind():
