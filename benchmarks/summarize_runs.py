@@ -9,6 +9,7 @@ Runs given together are variants of one another (seeds, mostly): their mean and 
 import argparse
 import math
 import os
+import shlex
 import statistics
 import sys
 from typing import List
@@ -31,6 +32,12 @@ def _row(run: Run, classes: List[str]) -> List[str]:
     times = [f"{run.seconds[step.name]:.0f}" for step in run.steps]
     aps = [percent(box.get(name)) for name in ["AP50", "AP", *classes]]
     return [run.name, str(run.manifest["seed"]), *aps, *recalls, " + ".join(times), f"{run.seconds['total']:.0f}"]
+
+
+def _commands(runs: List[Run]) -> List[str]:
+    """In the order in which they are to be given; runs that start from the same weights share a pre-training."""
+    commands = [run.manifest.get(key) for run in runs for key in ("weights_command", "command")]
+    return list(dict.fromkeys(shlex.join(command) for command in commands if command))
 
 
 def summarize(runs: List[Run], title: str) -> str:
@@ -59,7 +66,7 @@ def summarize(runs: List[Run], title: str) -> str:
         f"- machine: {machine['cpu_cores']} CPU cores, GPU: {machine['gpu'] or 'none'}, {machine['platform']}",
         f"- versions: {versions}",
         "- commands:",
-        *(f"  - `python {' '.join(run.manifest['command'])}`" for run in runs),
+        *(f"  - `python {command}`" for command in _commands(runs)),
     ]
     return "\n".join(lines)
 

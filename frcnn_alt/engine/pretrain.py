@@ -8,6 +8,7 @@ import datetime
 import glob
 import logging
 import os
+import sys
 import time
 from typing import Optional
 
@@ -121,6 +122,7 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
             **pixels_of_config(cfg),
             "classes": data.classes,
             "accuracy": accuracy,
+            "command": list(sys.argv),  # a run that starts from these weights cannot be repeated without it
         }
         # "__author__" makes detectron2 take the names as they are
         content = {"model": model.detector_state_dict(), "__author__": "frcnn_alt", "frcnn_alt": about}

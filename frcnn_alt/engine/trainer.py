@@ -19,7 +19,7 @@ from ..data import hash_dicts, load_training_dicts, seed_for
 from .assemble import assemble, final_config
 from .checks import check_config
 from .defaults import ConfigError
-from .manifest import FINISHED, PENDING, Manifest, write_json
+from .manifest import FINISHED, PENDING, Manifest, command_of_weights, write_json
 from .plan import Plan, make_plan
 from .run_step import StepRun
 from .schedule import build_schedule
@@ -145,6 +145,7 @@ class AlternatingTrainer(Evaluates):
         name = os.path.basename(os.path.normpath(self.output_dir))
         manifest = Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
         manifest.data["config_file"] = self.config_file
+        manifest.data["weights_command"] = command_of_weights(self.cfg.MODEL.WEIGHTS)
         manifest.write()
         return manifest
 

@@ -112,6 +112,7 @@ def test_text_is_escaped(page):
     assert "ring & <star>" in page.text
     assert "platform: Linux <x86>" in page.text
     assert "tools/train_net.py --config-file 'configs/a b.yaml'" in page.text
+    assert "tools/pretrain_backbone.py PRETRAIN.STEPS '(3,)'" in page.text
 
 
 def test_colours_of_dark_pages(page):

@@ -40,6 +40,29 @@ def test_numbers_of_several_runs(make_run, tmp_path, summary):
     assert "AP50 over 2 runs: mean 75.0, standard deviation 7.1, lowest 70.0." in text
 
 
+def test_commands_can_be_given_again(make_run, tmp_path, summary):
+    """The pre-training that both runs start from first, and once; words with spaces and brackets in quotes."""
+    runs = [make_run(tmp_path / name) for name in ("first", "second")]
+    manifest = json.loads((runs[1] / "manifest.json").read_text())
+    manifest["command"] += ["SEED", "1"]
+    (runs[1] / "manifest.json").write_text(json.dumps(manifest))
+    lines = summary(*runs)[1].splitlines()
+    assert lines[lines.index("- commands:") + 1 :] == [
+        "  - `python tools/pretrain_backbone.py PRETRAIN.STEPS '(3,)'`",
+        "  - `python tools/train_net.py --config-file 'configs/a b.yaml'`",
+        "  - `python tools/train_net.py --config-file 'configs/a b.yaml' SEED 1`",
+    ]
+
+
+def test_runs_that_remember_no_pre_training(make_run, tmp_path, summary):
+    run = make_run(tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text())
+    for left in ({"weights_command": None}, {}):
+        manifest = {key: value for key, value in manifest.items() if key != "weights_command"}
+        (run / "manifest.json").write_text(json.dumps({**manifest, **left}))
+        assert summary(run)[1].count("`python ") == 1
+
+
 def test_a_class_without_objects(make_run, tmp_path, summary):
     """Such a class is null in results.json; a run without any number of its own has no mean."""
     runs = [make_run(tmp_path / name) for name in ("first", "second")]
