@@ -29,7 +29,7 @@ setup(
         "torch",
         "torchvision",
         "fvcore>=0.1.5",
-        "matplotlib",
+        "matplotlib>=3.6",
         "numpy",
         "Pillow",
         "protobuf>=3.20",

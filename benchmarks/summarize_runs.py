@@ -7,12 +7,15 @@ Runs given together are variants of one another (seeds, mostly): their mean and 
 """
 
 import argparse
+import math
 import os
+import shlex
 import statistics
 import sys
 from typing import List
 
 from frcnn_alt.report import Run, read_run
+from frcnn_alt.report.text import percent
 
 from tabulate import tabulate
 
@@ -25,10 +28,16 @@ def _row(run: Run, classes: List[str]) -> List[str]:
     for step in run.steps:
         if step.kind == "rpn":
             recall = next(iter(step.recall.values()))
-            recalls.append(" / ".join(f"{recall[key]:.1f}" for key in _RECALLS))
+            recalls.append(" / ".join(percent(recall.get(key)) for key in _RECALLS))
     times = [f"{run.seconds[step.name]:.0f}" for step in run.steps]
-    aps = [f"{box[name]:.1f}" for name in ["AP50", "AP", *classes]]
+    aps = [percent(box.get(name)) for name in ["AP50", "AP", *classes]]
     return [run.name, str(run.manifest["seed"]), *aps, *recalls, " + ".join(times), f"{run.seconds['total']:.0f}"]
+
+
+def _commands(runs: List[Run]) -> List[str]:
+    """In the order in which they are to be given; runs that start from the same weights share a pre-training."""
+    commands = [run.manifest.get(key) for run in runs for key in ("weights_command", "command")]
+    return list(dict.fromkeys(shlex.join(command) for command in commands if command))
 
 
 def summarize(runs: List[Run], title: str) -> str:
@@ -45,8 +54,8 @@ def summarize(runs: List[Run], title: str) -> str:
     header = ["run", "seed", "AP50", "AP", *(name[5:] for name in classes), *rpn_steps, "seconds by step", "seconds"]
     table = tabulate([_row(run, classes) for run in runs], header, tablefmt="github", disable_numparse=True)
     lines = [f"# {title}", "", table, ""]
-    if len(runs) > 1:
-        values = [next(iter(run.box_results.values()))["AP50"] for run in runs]
+    values = [next(iter(run.box_results.values()))["AP50"] for run in runs]
+    if len(runs) > 1 and not any(map(math.isnan, values)):
         spread = f"{statistics.mean(values):.1f}, standard deviation {statistics.stdev(values):.1f}"
         lines += [f"AP50 over {len(runs)} runs: mean {spread}, lowest {min(values):.1f}.", ""]
     machine = first.manifest["machine"]
@@ -57,7 +66,7 @@ def summarize(runs: List[Run], title: str) -> str:
         f"- machine: {machine['cpu_cores']} CPU cores, GPU: {machine['gpu'] or 'none'}, {machine['platform']}",
         f"- versions: {versions}",
         "- commands:",
-        *(f"  - `python {' '.join(run.manifest['command'])}`" for run in runs),
+        *(f"  - `python {command}`" for command in _commands(runs)),
     ]
     return "\n".join(lines)
 

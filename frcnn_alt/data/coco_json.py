@@ -1,113 +1,141 @@
-"""Finding what is malformed in a COCO json before detectron2's reader trips over it.
+"""Finding what is malformed in a COCO json before detectron2's reader and COCO's evaluation trip over it.
 
 Reading itself is detectron2's ``load_coco_json``; it stops with a bare exception at the first unknown category or
-empty box, so what it gets here is the file as it is, or a copy without what is malformed.
+empty box, so what it gets here is the file as it is, or a copy without what is malformed and with what is not said.
 """
 
 import json
 import os
+import reprlib
 import tempfile
 from collections import Counter
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from detectron2.data.datasets import load_coco_json
 
-from .problems import BOX, DATA_SET, IMAGE, Problem, box_problem
+from .coco_entries import annotation_faults, category_faults, complete_annotation, image_faults, image_size_of, is_id
+from .problems import BOX, DATA_SET, IMAGE, Problem
 
-__all__ = ["clean_coco_json", "load_cleaned_coco_json"]
+__all__ = ["CleanedJson", "clean_coco_json", "load_cleaned_coco_json"]
 
 
-def clean_coco_json(json_file: str, image_root: str) -> Tuple[Dict[str, Any], List[Problem]]:
-    """Read a COCO json and take out everything malformed.
+class CleanedJson(NamedTuple):
+    """A COCO json that can be trained on and evaluated against.
+
+    Attributes:
+        contents: of the file without malformed images and annotations; with a problem of the whole data set its lists
+            are empty.
+        problems: what was malformed.
+        completed: whether annotations differ from the file's because detectron2 or COCO's evaluation cannot use them
+            as they stand there.
+    """
+
+    contents: Dict[str, Any]
+    problems: List[Problem]
+    completed: bool
+
+
+def clean_coco_json(json_file: str, image_root: str) -> CleanedJson:
+    """Read a COCO json, take out everything malformed, and fill in what it need not say.
+
+    ``iscrowd`` is 0 and ``area`` that of the box where they are missing. Annotations are numbered anew where their ids
+    are not numbers from 1 on: COCO's evaluation takes an object with the id 0 for none at all.
 
     Args:
         json_file: in COCO's format for instances; boxes are x, y, width, height in continuous pixels.
         image_root: the folder its file names are relative to. Pixels are not read.
-
-    Returns:
-        The contents of the file without malformed images and annotations, and the problems met. With a problem of
-        the whole data set the contents are empty lists.
     """
-    empty: Dict[str, Any] = {"images": [], "annotations": [], "categories": []}
+    contents, problems = _read(json_file)
+    if problems:
+        return CleanedJson({"images": [], "annotations": [], "categories": []}, problems, False)
+    images, sizes, problems = _clean_images(contents["images"], json_file, image_root)
+    sound, box_problems = _clean_annotations(contents, images, sizes, json_file)
+    annotations = [complete_annotation(annotation) for annotation in sound]
+    completed = any(new is not old for new, old in zip(annotations, sound))
+    if not all(isinstance(annotation["id"], int) and annotation["id"] > 0 for annotation in annotations):
+        annotations = [{**annotation, "id": number} for number, annotation in enumerate(annotations, start=1)]
+        completed = True
+    cleaned = {**contents, "images": list(images.values()), "annotations": annotations}
+    return CleanedJson(cleaned, problems + box_problems, completed)
+
+
+def _read(json_file: str) -> Tuple[Dict[str, Any], List[Problem]]:
+    """Return the file's contents, and what makes the whole of it useless."""
     if not os.path.isfile(json_file):
-        return empty, [Problem("missing annotation file", json_file, "", DATA_SET)]
+        return {}, [Problem("missing annotation file", json_file, "", DATA_SET)]
     try:
         with open(json_file, encoding="utf-8-sig") as f:
             contents = json.load(f)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        return empty, [Problem("json that does not parse", json_file, str(error), DATA_SET)]
-    missing = [
-        key for key in ("images", "annotations", "categories") if not isinstance(contents, dict) or key not in contents
-    ]
+    except (ValueError, RecursionError) as error:  # not UTF-8, not json, numbers of thousands of digits
+        return {}, [Problem("json that does not parse", json_file, str(error), DATA_SET)]
+    keys = ("images", "annotations", "categories")
+    missing = [key for key in keys if not isinstance(contents, dict) or key not in contents]
     if missing:
-        return empty, [Problem("not a COCO json of boxes", json_file, f"it has no {', '.join(missing)}", DATA_SET)]
+        return {}, [Problem("not a COCO json of boxes", json_file, f"it has no {', '.join(missing)}", DATA_SET)]
+    details = [f"{key} is {reprlib.repr(contents[key])}, not a list" for key in keys if type(contents[key]) is not list]
+    if details:
+        return {}, [Problem("not a COCO json of boxes", json_file, detail, DATA_SET) for detail in details]
     if not contents["images"]:
-        return empty, [Problem("empty split", json_file, "it names no image", DATA_SET)]
-
-    images, problems = _clean_images(contents["images"], json_file, image_root)
-    annotations, box_problems = _clean_annotations(contents, images, json_file)
-    cleaned = {**contents, "images": list(images.values()), "annotations": annotations}
-    return cleaned, problems + box_problems
+        return {}, [Problem("empty split", json_file, "it names no image", DATA_SET)]
+    faults = category_faults(contents["categories"])
+    return contents, [Problem(kind, json_file, detail, DATA_SET) for kind, detail in faults]
 
 
 def _clean_images(
-    records: List[Dict[str, Any]], json_file: str, image_root: str
-) -> Tuple[Dict[Any, Dict[str, Any]], List[Problem]]:
+    entries: List[Any], json_file: str, image_root: str
+) -> Tuple[Dict[Any, Dict[str, Any]], Dict[Any, Tuple[float, float]], List[Problem]]:
+    """Return image id -> its entry, of images that can be used; image id -> size, of all that say it; and problems."""
     images: Dict[Any, Dict[str, Any]] = {}
+    sizes: Dict[Any, Tuple[float, float]] = {}
     problems = []
-    for record in records:
-        missing = [key for key in ("id", "file_name", "width", "height") if key not in record]
-        if missing:
-            detail = f"image {record.get('id', record)} has no {', '.join(missing)}"
-            problems.append(Problem("incomplete image entry", json_file, detail, IMAGE, record.get("id")))
-            continue
-        if record["id"] in images:
-            detail = f"image id {record['id']} is given to {record['file_name']} too"
-            problems.append(Problem("duplicate image id", json_file, detail))
-            continue
-        path = os.path.join(image_root, record["file_name"])
-        if not os.path.isfile(path):
-            problems.append(Problem("missing image", path, f"image {record['id']} of {json_file}", IMAGE, record["id"]))
-            continue
-        images[record["id"]] = record
-    return images, problems
+    seen: Dict[Any, None] = {}  # in order
+    for number, entry in enumerate(entries, start=1):
+        image_id = _id_of(entry, "id")
+        where = f"image entry {number}" if image_id is None else f"image {image_id}"
+        faults = image_faults(entry)
+        if image_id in seen:
+            faults.append(("duplicate image id", f"it is given to {reprlib.repr(entry.get('file_name'))} too"))
+        elif image_id is not None:
+            first = next(iter(seen), image_id)
+            if isinstance(image_id, str) != isinstance(first, str):  # detectron2 sorts them, which such ids cannot be
+                faults.append(("unusable id", f"it is {image_id!r}, but the first image's is {first!r}"))
+            seen[image_id] = None
+            if image_size_of(entry) is not None:
+                sizes[image_id] = image_size_of(entry)
+        problems += [Problem(kind, json_file, f"{where}: {detail}", IMAGE, image_id) for kind, detail in faults]
+        path = os.path.join(image_root, entry["file_name"]) if not faults else ""
+        if path and not os.path.isfile(path):
+            problems.append(Problem("missing image", path, f"image {image_id} of {json_file}", IMAGE, image_id))
+        elif path:
+            images[image_id] = entry
+    return images, sizes, problems
+
+
+def _id_of(entry: Any, key: str) -> Optional[Any]:
+    """The id under `key`; None if there is none that can be one."""
+    return entry[key] if isinstance(entry, dict) and is_id(entry.get(key)) else None
 
 
 def _clean_annotations(
-    contents: Dict[str, Any], images: Dict[Any, Dict[str, Any]], json_file: str
+    contents: Dict[str, Any],
+    images: Dict[Any, Dict[str, Any]],
+    sizes: Dict[Any, Tuple[float, float]],
+    json_file: str,
 ) -> Tuple[List[Dict[str, Any]], List[Problem]]:
-    listed = {record.get("id") for record in contents["images"]}
+    listed = {_id_of(entry, "id") for entry in contents["images"]}
     categories = {category["id"] for category in contents["categories"]}
-    times = Counter(annotation.get("id") for annotation in contents["annotations"])
+    times = Counter(_id_of(entry, "id") for entry in contents["annotations"])
+    del times[None]  # of entries that have no usable id
     annotations, problems = [], []
-    for annotation in contents["annotations"]:
-        found = _annotation_problem(annotation, listed, categories, images, times)
-        if found is not None:
-            kind, detail = found
-            detail = f"annotation {annotation.get('id')} of image {annotation.get('image_id')}: {detail}"
-            problems.append(Problem(kind, json_file, detail, BOX, annotation.get("image_id")))
-        elif annotation["image_id"] in images:
-            annotations.append(annotation)
+    for number, entry in enumerate(contents["annotations"], start=1):
+        image_id, own_id = _id_of(entry, "image_id"), _id_of(entry, "id")
+        faults = annotation_faults(entry, listed, sizes, categories, times)
+        where = f"annotation entry {number}" if own_id is None else f"annotation {own_id}"
+        where += "" if image_id is None else f" of image {image_id}"
+        problems += [Problem(kind, json_file, f"{where}: {detail}", BOX, image_id) for kind, detail in faults]
+        if not faults and image_id in images:  # of the other images it has been reported what is wrong
+            annotations.append(entry)
     return annotations, problems
-
-
-def _annotation_problem(annotation, listed, categories, images, times) -> Optional[Tuple[str, str]]:
-    missing = [key for key in ("id", "image_id", "category_id", "bbox") if key not in annotation]
-    if missing:
-        return "incomplete annotation", f"it has no {', '.join(missing)}"
-    if annotation["image_id"] not in listed:
-        return "annotation without image", "no image has this id"
-    if annotation["category_id"] not in categories:
-        return "unknown class", f"category_id {annotation['category_id']} is not among the categories"
-    if times[annotation["id"]] > 1:
-        return "duplicate annotation id", f"{times[annotation['id']]} annotations have it"
-    box = annotation["bbox"]
-    if len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
-        return "corner that is not a number", f"bbox is {box}"
-    image = images.get(annotation["image_id"])
-    if image is None:
-        return None  # the image has been reported
-    return box_problem([box[0], box[1], box[0] + box[2], box[1] + box[3]], image["width"], image["height"])
 
 
 def load_cleaned_coco_json(cleaned: Dict[str, Any], image_root: str, name: str) -> List[Dict[str, Any]]:

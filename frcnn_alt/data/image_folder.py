@@ -16,9 +16,10 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from .problems import DatasetError
+from .images import check_image_files
+from .problems import DatasetError, describe_problems
 
-__all__ = ["ValidationImages", "TrainingImages", "open_image_folder"]
+__all__ = ["ValidationImages", "TrainingImages", "check_folders", "open_image_folder"]
 
 
 def open_image_folder(root: str, split: str) -> ImageFolder:
@@ -35,6 +36,25 @@ def open_image_folder(root: str, split: str) -> ImageFolder:
         return ImageFolder(folder)
     except FileNotFoundError as error:
         raise DatasetError(f"PRETRAIN.DATA: {error} Wanted is the layout {layout}") from error
+
+
+def check_folders(*folders: ImageFolder) -> None:
+    """Look at the header and the end of every image of `folders`, before days are spent on them.
+
+    Raises:
+        DatasetError: images that cannot be read; all of them are listed.
+    """
+    records = [{"file_name": path, "image_id": path} for folder in folders for path, _ in folder.samples]
+    problems = check_image_files(records, "PRETRAIN.DATA")
+    if problems:
+        raise DatasetError(f"PRETRAIN.DATA cannot be used: {describe_problems(problems, max_lines=50)}")
+
+
+def _read(folder: ImageFolder, index: int) -> Tuple[Image.Image, int]:
+    try:
+        return folder[index]
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, which name no file
+        raise DatasetError(f"{folder.samples[index][0]} cannot be read as an image: {error}") from error
 
 
 def _as_tensor(image: Image.Image, image_format: str) -> torch.Tensor:
@@ -62,11 +82,15 @@ class TrainingImages(Dataset):
         self._order = (-1, np.empty(0, np.int64))  # (epoch, its permutation)
 
     def __getitem__(self, position: int) -> Tuple[torch.Tensor, int]:
-        """Return an image, (3, S, S) uint8, and its class."""
+        """Return an image, (3, S, S) uint8, and its class.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
         epoch, place = divmod(position, len(self.folder))
         if self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.folder)))
-        image, label = self.folder[int(self._order[1][place])]
+        image, label = _read(self.folder, int(self._order[1][place]))
         draw = np.random.SeedSequence([self.seed, epoch, place]).generate_state(1, np.uint64)[0]
         with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
             torch.manual_seed(int(draw >> np.uint64(1)))
@@ -92,5 +116,5 @@ class ValidationImages(Dataset):
         return len(self.folder)
 
     def __getitem__(self, index: int) -> Tuple[torch.Tensor, int]:
-        image, label = self.folder[index]
+        image, label = _read(self.folder, index)
         return _as_tensor(self.transform(image), self.image_format), label

@@ -32,7 +32,7 @@ def image_size(file_name: str) -> Optional[Tuple[int, int]]:
             if marker is not None and marker not in _tail(file_name):
                 image.load()
             return width, height
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 
@@ -67,7 +67,7 @@ def _check_image_file(record: Dict[str, Any]) -> Optional[Problem]:
         return Problem("missing image", file_name, "", IMAGE, image_id)
     size = image_size(file_name)
     if size is None:
-        return Problem("unreadable image", file_name, "it is cut off or not an image", IMAGE, image_id)
+        return Problem("unreadable image", file_name, "it is cut off, not an image, or too large", IMAGE, image_id)
     declared = (record.get("width", size[0]), record.get("height", size[1]))
     if size != declared:
         detail = f"the annotation says {declared[0]}x{declared[1]}, the image is {size[0]}x{size[1]}"

@@ -15,7 +15,7 @@ from .images import check_image_files
 from .problems import DATA_SET, DatasetError, Problem, describe_problems
 from .voc_layout import read_voc_layout
 
-__all__ = ["ground_truth_left_out", "load_dataset_dicts", "read_dataset", "set_malformed_policy"]
+__all__ = ["evaluation_ground_truth", "load_dataset_dicts", "read_dataset", "set_malformed_policy"]
 
 POLICIES = ("stop", "leave_out")
 
@@ -81,8 +81,8 @@ def read_dataset(name: str) -> Tuple[List[Dict[str, Any]], List[Problem]]:
     if kind == "coco":
         if not os.path.isfile(metadata.json_file):
             return [], [Problem("missing annotation file", metadata.json_file, _where_to_get(name), DATA_SET)]
-        cleaned, problems = clean_coco_json(metadata.json_file, metadata.image_root)
-        if not problems:
+        cleaned, problems, completed = clean_coco_json(metadata.json_file, metadata.image_root)
+        if not problems and not completed:
             return DatasetCatalog.get(name), []
         if any(problem.scope == DATA_SET for problem in problems):
             return [], problems
@@ -90,17 +90,26 @@ def read_dataset(name: str) -> Tuple[List[Dict[str, Any]], List[Problem]]:
     return DatasetCatalog.get(name), []
 
 
-def ground_truth_left_out(name: str) -> Optional[Dict[str, Any]]:
-    """Return the contents of a COCO json without what is left out of the data set, None if nothing is.
+def evaluation_ground_truth(name: str) -> Optional[Dict[str, Any]]:
+    """Return the contents of a COCO json that the evaluation has to measure against, None if the file itself will do.
 
-    For the evaluation, which reads the json itself and must not count what was left out.
+    The evaluation reads the json itself, and must neither count what is left out of the data set nor stop at what the
+    json does not say.
+
+    Args:
+        name: of a registered data set; of one that is no COCO json there is nothing to say.
+
+    Raises:
+        DatasetError: the data set cannot be loaded.
     """
-    if _POLICY.get(name, "stop") == "stop":
-        return None
     metadata = MetadataCatalog.get(name)
-    cleaned, problems = clean_coco_json(metadata.json_file, metadata.image_root)
+    if metadata.get("evaluator_type") != "coco":
+        return None  # a json_file is then what detectron2 made of the dictionaries
+    cleaned, problems, completed = clean_coco_json(metadata.json_file, metadata.image_root)
+    if _POLICY.get(name, "stop") == "stop" and not completed:
+        return None  # all or nothing is loaded
     used = {record["image_id"] for record in load_dataset_dicts(name)}
-    if not problems and len(used) == len(cleaned["images"]):
+    if not problems and not completed and len(used) == len(cleaned["images"]):
         return None
     return {
         **cleaned,

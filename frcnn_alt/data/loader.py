@@ -21,6 +21,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from .load import load_dataset_dicts
+from .problems import has_usable_box, no_usable_box
 
 __all__ = [
     "SeededBatchSampler",
@@ -146,14 +147,13 @@ def build_train_loader(
         start_iteration: where a resumed step goes on.
 
     Raises:
-        ValueError: no image with a usable box is left.
+        DatasetError: no image has a usable box.
+        ValueError: the processes cannot share a batch equally.
     """
+    if not any(map(has_usable_box, dicts)):
+        raise no_usable_box(cfg.DATASETS.TRAIN)
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         dicts = filter_images_with_only_crowd_annotations(dicts)
-    if not dicts:
-        raise ValueError(
-            f"No image of {cfg.DATASETS.TRAIN} has a box that is not marked difficult: nothing to train on."
-        )
     grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
     sampler = SeededBatchSampler(
         [grouping and d["width"] > d["height"] for d in dicts],

@@ -6,9 +6,9 @@ So that a user sees everything malformed at once, each with its file, before any
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Hashable, Optional, Sequence, Tuple
+from typing import Any, Dict, Hashable, Iterable, Optional, Sequence, Tuple
 
-__all__ = ["DatasetError", "Problem", "box_problem", "describe_problems"]
+__all__ = ["DatasetError", "Problem", "box_problem", "describe_problems", "has_usable_box", "no_usable_box"]
 
 # How much of a data set a problem spoils; what is left out with DATASETS.MALFORMED "leave_out".
 DATA_SET, IMAGE, BOX = "data set", "image", "box"
@@ -79,3 +79,16 @@ def box_problem(box: Sequence[float], width: float, height: float) -> Optional[T
             f"{text} in continuous corners x1, y1, x2, y2; the image is {width:g}x{height:g}",
         )
     return None
+
+
+def has_usable_box(record: Dict[str, Any]) -> bool:
+    """Whether a data set dictionary has an object to train on: one that is neither difficult nor a crowd."""
+    return any(not annotation.get("iscrowd", 0) for annotation in record.get("annotations", ()))
+
+
+def no_usable_box(names: Iterable[str]) -> DatasetError:
+    """Return the error that says that data sets with these names have nothing to train on."""
+    return DatasetError(
+        f"No image of {', '.join(names)} has a box that is not marked difficult (in COCO json: iscrowd): nothing to "
+        "train on."
+    )

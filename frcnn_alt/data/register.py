@@ -121,7 +121,7 @@ def _register_coco_json(cfg: CfgNode) -> Tuple[Tuple[str, ...], Tuple[str, ...]]
                 f"DATASETS.COCO_JSON.{images_key} is {keys[images_key]!r}; set it to the folder that the file names in "
                 f"{json_file} are relative to."
             )
-        contents, problems = clean_coco_json(json_file, image_root)
+        contents, problems, _ = clean_coco_json(json_file, image_root)
         fatal = [problem for problem in problems if problem.scope == DATA_SET]
         if fatal:
             raise DatasetError(f"DATASETS.COCO_JSON.{json_key}: {describe_problems(fatal)}")

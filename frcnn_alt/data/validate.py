@@ -10,7 +10,7 @@ from detectron2.utils import comm
 
 from .images import check_image_files
 from .load import read_dataset, set_malformed_policy
-from .problems import BOX, DATA_SET, DatasetError, Problem, describe_problems
+from .problems import BOX, DATA_SET, DatasetError, Problem, describe_problems, has_usable_box, no_usable_box
 
 __all__ = ["check_datasets"]
 
@@ -28,19 +28,22 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
 
     Args:
         cfg: after ``register_datasets``.
-        names: of registered data sets; by default DATASETS.TRAIN and DATASETS.TEST.
+        names: of registered data sets; by default DATASETS.TRAIN, which then must have a box to train on, and
+            DATASETS.TEST.
 
     Returns:
         The problems by data set; with "leave_out" these are not in ``load_dataset_dicts`` from now on.
 
     Raises:
-        DatasetError: with "stop" if there is any problem; always if a whole data set is missing or nothing is left.
+        DatasetError: with "stop" if there is any problem; always if a whole data set is missing, or nothing is left.
     """
+    trained_on = set(cfg.DATASETS.TRAIN) if names is None else set()
     names = list(dict.fromkeys(names if names is not None else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
     set_malformed_policy(names, cfg.DATASETS.MALFORMED)
     problems: Dict[str, List[Problem]] = {}
     files: Dict[str, List[str]] = defaultdict(list)
     emptied = []
+    has_boxes = not trained_on
     for name in names:
         dicts, found = read_dataset(name)
         image_problems = check_image_files(dicts, name)
@@ -49,6 +52,7 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
         dicts = [record for record in dicts if record["image_id"] not in bad]
         if not dicts and not any(problem.scope == DATA_SET for problem in found):
             emptied.append(name)
+        has_boxes = has_boxes or (name in trained_on and any(map(has_usable_box, dicts)))
         for record in dicts:
             files[record["file_name"]].append(name)
 
@@ -56,6 +60,8 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
     every = list(dict.fromkeys(problem for found in problems.values() for problem in found))
     list_file = _write_list(every, cfg.OUTPUT_DIR)
     if not every:
+        if not has_boxes:
+            raise no_usable_box(cfg.DATASETS.TRAIN)
         logger.info(f"Checked {', '.join(names)}: {len(files)} images, nothing malformed.")
         return problems
     text = f"{describe_problems(every, MAX_LINES)}\nThe full list is in {list_file}."
@@ -63,6 +69,8 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
         raise DatasetError(f"{text}{_advice(every)}")
     if emptied:
         raise DatasetError(f"{text}\nWithout them no image is left in {', '.join(emptied)}.")
+    if not has_boxes:
+        raise DatasetError(f"{text}\nWithout them: {no_usable_box(cfg.DATASETS.TRAIN)}")
     boxes = sum(problem.scope == BOX for problem in every)
     logger.warning(f"{text}\nLeft out, as DATASETS.MALFORMED says: {boxes} boxes and {len(every) - boxes} images.")
     return problems

@@ -1,4 +1,4 @@
-"""Hooks of a schedule's steps: where the whole run stands, and a step's own log file."""
+"""Hooks of a schedule's steps: where the whole run stands, which checkpoint is kept; and a step's own log file."""
 
 import contextlib
 import datetime
@@ -8,11 +8,12 @@ import time
 from typing import Dict, Iterator, List
 
 from detectron2.engine import HookBase
+from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils import comm
 
 from .manifest import FINISHED, GIVEN
 
-__all__ = ["PROPOSALS", "ScheduleProgress", "step_log"]
+__all__ = ["PROPOSALS", "NewestCheckpointer", "ScheduleProgress", "step_log"]
 
 PROPOSALS = "proposals"  # in the place of a kind of step: the seconds that the proposals of one image take
 
@@ -89,6 +90,34 @@ class ScheduleProgress(HookBase):
 
     def _proposals(self, entry: Dict) -> float:
         return entry.get("proposal_images", 0) * self._rate(PROPOSALS)
+
+
+class NewestCheckpointer(PeriodicCheckpointer):
+    """detectron2's hook, which keeps the newest checkpoint alone, and the final one alone after the last iteration.
+
+    A checkpoint holds the optimizer besides the network (1 GB for VGG-16), and a resume goes on from the newest. Short
+    trainings are saved more often than the period says, so that one that is cut never loses more than a quarter of it.
+    """
+
+    @classmethod
+    def in_place_of(cls, hook: HookBase) -> HookBase:
+        """Return a hook of this class for detectron2's own, any other hook as it is."""
+        return cls(hook.checkpointer, hook.period) if type(hook) is PeriodicCheckpointer else hook
+
+    def before_train(self) -> None:
+        super().before_train()
+        self.period = max(1, min(self.period, self.max_iter // 4))
+        self.max_to_keep = 1
+        if self.checkpointer.has_checkpoint():  # what a resumed training goes on from
+            self.recent_checkpoints = [self.checkpointer.get_checkpoint_file()]
+
+    def after_train(self) -> None:
+        final = os.path.join(self.checkpointer.save_dir, f"{self.file_prefix}_final.pth")
+        if self.checkpointer.get_checkpoint_file() != final:
+            return  # cut before the end
+        for path in self.recent_checkpoints:
+            if path != final and os.path.isfile(path):
+                os.remove(path)
 
 
 @contextlib.contextmanager

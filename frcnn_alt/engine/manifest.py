@@ -16,10 +16,11 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
+from ..checkpointing import read_checkpoint
 from .defaults import ConfigError
 
-__all__ = ["FINISHED", "GIVEN", "PENDING", "RUNNING", "Manifest", "config_hash", "has_no_effect", "write_json"]
-__all__ += ["write_text"]
+__all__ = ["FINISHED", "GIVEN", "PENDING", "RUNNING", "Manifest", "command_of_weights", "config_hash"]
+__all__ += ["has_no_effect", "write_json", "write_text"]
 
 # States of a step. "given": not trained in this run; its outputs are files of elsewhere.
 PENDING, RUNNING, FINISHED, GIVEN = "pending", "running", "finished", "given"
@@ -85,6 +86,21 @@ def config_hash(cfg: CfgNode, inputs: Dict[str, str]) -> str:
         del node[last]
     # Not yaml, which writes a value that two keys share in memory as a reference to the other one.
     return hashlib.sha256(json.dumps([cfg, inputs], sort_keys=True).encode()).hexdigest()
+
+
+def command_of_weights(path: str) -> Optional[List[str]]:
+    """Return the command, word by word, that made a weight file, None where it does not say.
+
+    Args:
+        path: MODEL.WEIGHTS; `tools/pretrain_backbone.py` writes its command into its file.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    if not path.endswith(".pth"):
+        return None  # of another program
+    command = read_checkpoint(path).get("frcnn_alt", {}).get("command")
+    return [str(word) for word in command] if isinstance(command, list) else None
 
 
 class Manifest:

@@ -8,6 +8,7 @@ import datetime
 import glob
 import logging
 import os
+import sys
 import time
 from typing import Optional
 
@@ -20,6 +21,7 @@ from ..checkpointing import CheckpointError, pixels_of_config, read_checkpoint, 
 from ..data import one_thread, seed_for
 from ..modeling.classifier import BackboneClassifier
 from .defaults import ConfigError
+from .pretrain_checks import pretraining_problems
 from .pretrain_data import ClassificationData, open_classification_data, pretraining_hash
 from .pretrain_init import initialize_from_images
 from .pretrain_trainer import PretrainTrainer
@@ -83,9 +85,12 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
         str: the file.
 
     Raises:
-        ConfigError: no place to write to, an unusable mean image, or keys that contradict each other.
+        ConfigError: no place to write to, an unusable mean image, or keys that cannot be used or contradict each other.
         DatasetError: no data, malformed data, or a folder of another layout.
     """
+    problems = pretraining_problems(cfg)
+    if problems:
+        raise ConfigError("\n".join(problems))
     output = output or cfg.MODEL.WEIGHTS
     if not output or "://" in output:
         raise ConfigError(f"Pre-trained weights cannot be written to {output!r}: give --output, or set MODEL.WEIGHTS")
@@ -119,6 +124,7 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
             **pixels_of_config(cfg),
             "classes": data.classes,
             "accuracy": accuracy,
+            "command": list(sys.argv),  # a run that starts from these weights cannot be repeated without it
         }
         # "__author__" makes detectron2 take the names as they are
         content = {"model": model.detector_state_dict(), "__author__": "frcnn_alt", "frcnn_alt": about}

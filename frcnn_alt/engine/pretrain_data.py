@@ -10,9 +10,9 @@ import numpy as np
 from detectron2.config import CfgNode
 from torch.utils.data import Dataset
 
-from ..data import load_dataset_dicts
+from ..data import check_datasets, load_dataset_dicts
 from ..data.crops import CropSource, TrainingCrops, ValidationCrops
-from ..data.image_folder import TrainingImages, ValidationImages, open_image_folder
+from ..data.image_folder import TrainingImages, ValidationImages, check_folders, open_image_folder
 from ..modeling.mean_image import check_channels, read_mean_image
 from .defaults import ConfigError
 
@@ -68,9 +68,7 @@ def _open_crops(cfg: CfgNode, seed: int) -> ClassificationData:
 
     if not cfg.DATASETS.TRAIN:
         raise ConfigError("PRETRAIN.DATA is 'crops', but the config names no detection data set (DATASETS.*)")
-    if not 0 <= cfg.PRETRAIN.BACKGROUND_FRACTION < 1:
-        raise ConfigError(f"PRETRAIN.BACKGROUND_FRACTION must lie in [0, 1), not {cfg.PRETRAIN.BACKGROUND_FRACTION}")
-
+    check_datasets(cfg)
     mean_image = _mean_image(cfg)
     pixel_mean = cfg.MODEL.PIXEL_MEAN if mean_image is None else mean_image.mean(axis=(0, 1)).tolist()
 
@@ -111,6 +109,7 @@ def _open_folder(cfg: CfgNode, seed: int) -> ClassificationData:
     if training.classes != validation.classes:
         differing = sorted(set(training.classes) ^ set(validation.classes))
         raise ConfigError(f"PRETRAIN.DATA: {root}/train and {root}/val differ in classes, e.g. {differing[:3]}")
+    check_folders(training, validation)
     names = [[os.path.relpath(path, root), label] for path, label in training.samples]
     return ClassificationData(
         TrainingImages(training, seed=seed, image_size=size, image_format=image_format),

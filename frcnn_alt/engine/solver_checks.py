@@ -9,7 +9,7 @@ from .schedule import build_schedule
 from .step import Step, recomputes_flipped_images, with_solver_of
 from .world_size import number_of_processes, scale_to_processes
 
-__all__ = ["schedule_problems", "solver_problems"]
+__all__ = ["length_problems", "schedule_problems", "solver_problems"]
 
 _HOW_TO_SCALE = (
     "or SOLVER.REFERENCE_WORLD_SIZE says for how many processes the values are meant (1 for the paper's), and images "
@@ -24,13 +24,8 @@ def solver_problems(name: str, cfg: CfgNode) -> List[str]:
         name: of the node in the config that they stand in, "SOLVER" or "SCHEDULE.STEPn".
         cfg: has them in SOLVER, before they are scaled to the number of processes.
     """
-    solver, problems = cfg.SOLVER, []
-    if solver.MAX_ITER < 1:
-        problems.append(f"{name}.MAX_ITER is {solver.MAX_ITER}: a training needs at least 1 iteration.")
-    if not _are_rising(solver.STEPS):
-        problems.append(f"{name}.STEPS is {solver.STEPS}: it takes iterations above 0 in rising order.")
-    if solver.BASE_LR <= 0:
-        problems.append(f"{name}.BASE_LR is {solver.BASE_LR}: it must be above 0.")
+    solver = cfg.SOLVER
+    problems = length_problems(name, solver)
     processes, reference = number_of_processes(), solver.REFERENCE_WORLD_SIZE
     if reference < 0:
         problems.append(f"SOLVER.REFERENCE_WORLD_SIZE is {reference}: it takes a number of processes, or 0.")
@@ -40,6 +35,18 @@ def solver_problems(name: str, cfg: CfgNode) -> List[str]:
             f"{processes}" + (f"; {_HOW_TO_SCALE}." if solver.IMS_PER_BATCH >= 1 else ".")
         )
     return problems or (_scaling_problems(name, cfg) if reference else [])
+
+
+def length_problems(name: str, node: CfgNode) -> List[str]:
+    """Return what is wrong with MAX_ITER, STEPS and BASE_LR of a node of the config called `name`."""
+    problems = []
+    if node.MAX_ITER < 1:
+        problems.append(f"{name}.MAX_ITER is {node.MAX_ITER}: a training needs at least 1 iteration.")
+    if not _are_rising(node.STEPS):
+        problems.append(f"{name}.STEPS is {node.STEPS}: it takes iterations above 0 in rising order.")
+    if node.BASE_LR <= 0:
+        problems.append(f"{name}.BASE_LR is {node.BASE_LR}: it must be above 0.")
+    return problems
 
 
 def _are_rising(steps: Sequence[int]) -> bool:

@@ -22,6 +22,7 @@ from ..checkpointing import SafeCheckpointer, read_checkpoint
 from ..data import build_train_loader, load_training_dicts, seed_for
 from ..proposals import ProposalDatasetMapper, ProposalSet
 from .freezing import freeze, hold_frozen_norms
+from .hooks import NewestCheckpointer
 from .loss_weights import loss_weights, weigh_losses
 
 __all__ = ["StepTrainer", "build_step_model"]
@@ -110,7 +111,8 @@ class StepTrainer(DefaultTrainer):
     def build_hooks(self) -> List[HookBase]:
         """detectron2's hooks with the safe checkpointer, without its evaluation (the schedule evaluates at its end)."""
         self.checkpointer = SafeCheckpointer(self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
-        kept = [hook for hook in super().build_hooks() if not isinstance(hook, hooks.EvalHook)]
+        stock = map(NewestCheckpointer.in_place_of, super().build_hooks())
+        kept = [hook for hook in stock if not isinstance(hook, hooks.EvalHook)]
         writers = [hook for hook in kept if isinstance(hook, hooks.PeriodicWriter)]
         return [hook for hook in kept if hook not in writers] + self._extra_hooks + writers
 

@@ -22,7 +22,7 @@ from .checks import check_config
 from .defaults import ConfigError
 from .given_step import GivenStep
 from .make_plan import make_plan
-from .manifest import FINISHED, GIVEN, PENDING, Manifest, write_json
+from .manifest import FINISHED, GIVEN, PENDING, Manifest, command_of_weights, write_json
 from .network import FAST_RCNN, configure_network
 from .plan import Plan
 from .run_step import StepRun
@@ -200,6 +200,7 @@ class AlternatingTrainer(Evaluates):
         name = os.path.basename(os.path.normpath(self.output_dir))
         manifest = Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
         manifest.data["config_file"] = self.config_file
+        manifest.data["weights_command"] = command_of_weights(self.cfg.MODEL.WEIGHTS)
         manifest.write()
         return manifest
 

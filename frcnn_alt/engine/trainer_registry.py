@@ -1,21 +1,38 @@
 """The registry from which the config key ``TRAINER`` chooses."""
 
+from typing import Any, Dict, List, Optional, Protocol
+
 from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluator
 from fvcore.common.registry import Registry
+from torch import nn
 
 from .defaults import ConfigError
+from .plan import Plan
 
-__all__ = ["TRAINER_REGISTRY", "build_trainer"]
+__all__ = ["TRAINER_REGISTRY", "Trainer", "build_trainer"]
 
 TRAINER_REGISTRY = Registry("TRAINER")
-TRAINER_REGISTRY.__doc__ = """
-Registry of trainers. The registered class is called with ``(cfg, resume=bool)``; it has ``plan()``, which returns a
-:class:`Plan`, ``train()``, which returns detectron2's dictionary of results, and the class method
-``test(cfg, model, ...)``, as detectron2's DefaultTrainer.
-"""
+TRAINER_REGISTRY.__doc__ = "Registry of trainers: classes that are called with ``(cfg, resume=bool)``; see `Trainer`."
 
 
-def build_trainer(cfg: CfgNode, *, resume: bool = False):
+class Trainer(Protocol):
+    """What a registered trainer does."""
+
+    def plan(self) -> Plan:
+        """Say what it will do, and what is to be mended first."""
+
+    def train(self) -> Dict[str, Any]:
+        """Do it; returns detectron2's dictionary of results."""
+
+    @classmethod
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, evaluators: Optional[List[DatasetEvaluator]] = None
+    ) -> Dict[str, Any]:
+        """Evaluate a model, as detectron2's ``DefaultTrainer.test``."""
+
+
+def build_trainer(cfg: CfgNode, *, resume: bool = False) -> Trainer:
     """Build the trainer that ``cfg.TRAINER`` names.
 
     Args:

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.modeling import META_ARCH_REGISTRY, ProposalNetwork
 
-from ..data.load import ground_truth_left_out, load_dataset_dicts
+from ..data.load import evaluation_ground_truth, load_dataset_dicts
 from ..data.problems import DatasetError
 from .adaptive_threshold import AdaptiveThresholdEvaluator
 from .coco import PerClassCOCOEvaluator
@@ -59,8 +59,8 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str) -> Dataset
             dataset_name, class_names, dicts, eleven_point=metadata.get("year", 2007) == 2007
         )
     elif kind == "coco":
-        left_out = ground_truth_left_out(dataset_name) if metadata.get("json_file") else None
-        metric = PerClassCOCOEvaluator(dataset_name, output_dir=folder, ground_truth=left_out)
+        ground_truth = evaluation_ground_truth(dataset_name)
+        metric = PerClassCOCOEvaluator(dataset_name, output_dir=folder, ground_truth=ground_truth)
     else:
         raise DatasetError(
             f"Data set {dataset_name!r} is evaluated by {kind!r}, which measures no boxes here; use detectron2's own "

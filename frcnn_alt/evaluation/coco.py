@@ -1,10 +1,13 @@
 """COCO's average precision by detectron2's evaluator, with AP50 by class and without what was left out of the data."""
 
+import json
+import os
+import tempfile
 from typing import Any, Dict, List, Optional
 
 import numpy as np
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
-from pycocotools.coco import COCO
 
 __all__ = ["PerClassCOCOEvaluator"]
 
@@ -19,11 +22,22 @@ class PerClassCOCOEvaluator(COCOEvaluator):
     """
 
     def __init__(self, dataset_name: str, *args: Any, ground_truth: Optional[Dict[str, Any]] = None, **kwargs: Any):
-        super().__init__(dataset_name, *args, **kwargs)
-        if ground_truth is not None:
-            self._coco_api = COCO()
-            self._coco_api.dataset = ground_truth
-            self._coco_api.createIndex()
+        if ground_truth is None:
+            super().__init__(dataset_name, *args, **kwargs)
+            return
+        # detectron2's constructor reads the file that the data set's metadata names, and stops where that is malformed:
+        # it gets the same metadata with another file, under a name that nobody else sees.
+        metadata = MetadataCatalog.get(dataset_name).as_dict()
+        stand_in = f"{dataset_name} as it is evaluated"
+        with tempfile.TemporaryDirectory() as folder:
+            metadata["json_file"] = os.path.join(folder, "ground_truth.json")
+            with open(metadata["json_file"], "w", encoding="utf-8") as file:
+                json.dump(ground_truth, file)
+            MetadataCatalog.get(stand_in).set(**{key: value for key, value in metadata.items() if key != "name"})
+            try:
+                super().__init__(stand_in, *args, **kwargs)
+            finally:
+                MetadataCatalog.pop(stand_in)
 
     def _derive_coco_results(self, coco_eval, iou_type: str, class_names: Optional[List[str]] = None):
         results = super()._derive_coco_results(coco_eval, iou_type, class_names=class_names)

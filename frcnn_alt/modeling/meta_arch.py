@@ -5,11 +5,12 @@ the original image (SPEC 4.5); they can subtract a mean image (SPEC 2); and the 
 cut-off over the data set needs (SPEC 5.4). Everything else is stock, in detectron2 0.6 as in main.
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork
 from detectron2.structures import ImageList, Instances
+from torch import Tensor
 
 from .mean_image import SubtractsMeanImage
 from .proposal_generator import FasterRCNNRPN, image_scales
@@ -40,8 +41,8 @@ class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
         return {**super().from_config(cfg), "gives_candidate_scores": cfg.TEST.MEAN_BOXES_PER_CLASS > 0}
 
-    def forward(self, batched_inputs: List[Dict[str, Any]]):
-        """As ``GeneralizedRCNN.forward``.
+    def forward(self, batched_inputs: List[Dict[str, Any]]) -> Union[Dict[str, Tensor], List[Dict[str, Any]]]:
+        """As ``GeneralizedRCNN.forward``: losses in training, else what ``inference`` returns.
 
         Raises:
             ValueError: the model is in training mode but its region proposal network decodes no proposals.
@@ -61,14 +62,15 @@ class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
         batched_inputs: List[Dict[str, Any]],
         detected_instances: Optional[List[Instances]] = None,
         do_postprocess: bool = True,
-    ):
+    ) -> List[Union[Dict[str, Any], Instances]]:
         """As ``GeneralizedRCNN.inference``, which people also call directly (test-time augmentation does).
 
         Returns:
-            Where detections are made by ``FasterRCNNOutputLayers`` and post-processed, and `gives_candidate_scores`,
-            each image's dictionary also has "candidate_scores": (T, K), the scores of each of the K classes that
-            entered NMS, best first, T of the class that has most, -inf after the last of the others; on the device
-            of the detections.
+            One ``{"instances": Instances}`` an image, in pixels of the original image; without `do_postprocess` the
+            Instances themselves, in pixels of the network's input. Where detections are made by
+            ``FasterRCNNOutputLayers`` and post-processed, and `gives_candidate_scores`, each image's dictionary also
+            has "candidate_scores": (T, K), the scores of each of the K classes that entered NMS, best first, T of the
+            class that has most, -inf after the last of the others; on the device of the detections.
         """
         with image_scales(batched_inputs), collect_candidate_scores(self.gives_candidate_scores) as scores:
             outputs = super().inference(batched_inputs, detected_instances, do_postprocess)
@@ -90,7 +92,7 @@ class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
 class FasterRCNNProposalNetwork(SubtractsMeanImage, ProposalNetwork):
     """``ProposalNetwork`` whose region proposal network knows the scale of each image."""
 
-    def forward(self, batched_inputs: List[Dict[str, Any]]):
+    def forward(self, batched_inputs: List[Dict[str, Any]]) -> Union[Dict[str, Tensor], List[Dict[str, Instances]]]:
         """As ``ProposalNetwork.forward``: losses in training, else one ``{"proposals": Instances}`` an image."""
         with image_scales(batched_inputs):
             return super().forward(self.subtract_mean_image(batched_inputs))

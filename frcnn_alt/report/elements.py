@@ -130,20 +130,22 @@ def _jpeg(image: Image.Image) -> str:
 
 
 def picture_group(heading: str, pictures: Sequence[Picture], folder: str) -> str:
-    """Pictures under a heading, ground truth beside detections; each leads to its file, which is larger.
+    """Pictures under a heading, ground truth beside detections; a click enlarges a pair within the page.
 
     Args:
         heading: text above them.
         pictures: what `save_pictures` returned.
-        folder: of the files, relative to the page.
+        folder: of their files; tells apart pictures of the same file name.
     """
     if not pictures:
         return ""
     lines = [f"<h3>{escape(heading)}</h3>", '<div class="pictures">']
     for picture in pictures:
         name = escape(picture.image_id)
+        # The page may be sent alone, without the files: the link leads to the pair itself, which CSS then enlarges.
+        anchor = quote(f"{folder}/{picture.file_name}")
         lines += [
-            f'<figure><a class="pair" href="{quote(folder)}/{quote(picture.file_name)}">',
+            f'<figure id="{anchor}"><a class="pair" href="#{anchor}">',
             f'<img src="{_jpeg(picture.truth)}" alt="Ground truth of image {name}">',
             f'<img src="{_jpeg(picture.detected)}" alt="Detections in image {name}"></a>',
             f"<figcaption>{name}: {escape(picture.caption)}</figcaption></figure>",

@@ -27,7 +27,7 @@ _SCHEDULES = {
 def write_report(run_dir: str) -> str:
     """Write ``report/index.html`` of a run folder, and its pictures once more as ``report/pictures/*.jpg``.
 
-    The page is self-contained. An unfinished run gets a page with what there is.
+    The page is self-contained and needs none of these files. An unfinished run gets a page with what there is.
 
     Args:
         run_dir: the run's folder.
@@ -142,7 +142,8 @@ def _pictures(run: Run, folder: str) -> str:
             note = (
                 f"Images of {escape(dataset)}: ground truth left (above on a small screen), detections with a score of "
                 f"at least {SCORE_THRESHOLD:g} right. F is the F-measure of an image's detections at IoU 0.5. "
-                "Dashed objects are difficult and do not count."
+                "Dashed objects are difficult and do not count. A click enlarges a pair; each is also a file in "
+                "report/pictures of the run's folder."
             )
             parts.append(f'<p class="soft">{note}</p>')
             parts += [f'<p class="warn">{escape(problem)}</p>' for problem in problems]

@@ -42,6 +42,7 @@ th { overflow-wrap: normal; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(28rem, 100%), 1fr)); gap: 1.4rem;
             margin: .8rem 0; }
 figure { margin: 0; }
+figure:target { grid-column: 1 / -1; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .35rem; }
 .pair img { width: 100%; height: auto; display: block; border-radius: .25rem; }
 figcaption { font-size: .84rem; margin-top: .35rem; }

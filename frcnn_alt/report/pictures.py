@@ -42,10 +42,12 @@ class Picture:
 
 
 def choose_images(path: str, count: int) -> Tuple[List[str], List[str]]:
-    """Choose the image ids with the best and with the worst detections, `count` each, best and worst first.
+    """Choose the image ids with the best and with the worst detections, at most `count` each, best and worst first.
 
-    Images without objects are never among the best. Among equals, more objects and then tighter boxes are better, and
-    more errors are worse. No image is among both; images without any error are never among the worst.
+    Images without objects, or of which nothing was found, are never among the best. Among equals, more objects and then
+    tighter boxes are better, and more errors are worse. No image is among both; images without any error are never
+    among the worst. Of the images with errors only those of the better half are among the best, so that a small test
+    set shows its worst too.
 
     Args:
         path: a detections.jsonl.
@@ -53,19 +55,22 @@ def choose_images(path: str, count: int) -> Tuple[List[str], List[str]]:
     """
     ranked = [(image.image_id, image_quality(image, SCORE_THRESHOLD)) for image in read_detections(path)[1]]
     with_objects = [(image_id, quality) for image_id, quality in ranked if quality.num_objects]
+    half = (len(with_objects) + 1) // 2
     best = heapq.nsmallest(
         count, with_objects, key=lambda item: (-item[1].f_measure, -item[1].num_objects, -item[1].mean_iou, item[0])
     )
-    best_ids = [image_id for image_id, _ in best]
-    with_errors = [
-        (image_id, quality)
-        for image_id, quality in ranked
-        if quality.num_missed + quality.num_wrong and image_id not in best_ids
+    best_ids = [
+        image_id
+        for place, (image_id, quality) in enumerate(best)
+        if quality.f_measure > 0 and (place < half or not _errors(quality))
     ]
-    worst = heapq.nsmallest(
-        count, with_errors, key=lambda item: (item[1].f_measure, -item[1].num_missed - item[1].num_wrong, item[0])
-    )
+    with_errors = [(image_id, quality) for image_id, quality in ranked if _errors(quality) and image_id not in best_ids]
+    worst = heapq.nsmallest(count, with_errors, key=lambda item: (item[1].f_measure, -_errors(item[1]), item[0]))
     return best_ids, [image_id for image_id, _ in worst]
+
+
+def _errors(quality: ImageQuality) -> int:
+    return quality.num_missed + quality.num_wrong
 
 
 def draw_picture(image: ImageDetections, classes: List[str]) -> Picture:

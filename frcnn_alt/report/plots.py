@@ -77,6 +77,7 @@ def _style(theme: Theme) -> Dict[str, object]:
         "legend.fontsize": 8.5,
         "lines.linewidth": 1.5,
         "svg.hashsalt": "frcnn_alt",  # the same report for the same run
+        "text.parse_math": False,  # names are shown as they are: a dollar begins no formula
     }
 
 

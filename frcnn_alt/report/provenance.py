@@ -12,9 +12,9 @@ __all__ = ["provenance_rows"]
 def provenance_rows(run: Run) -> List[Tuple[str, str]]:
     """Return (name, HTML) of all that the manifest knows about how the run was made."""
     manifest = run.manifest
-    command = manifest.get("command") or []
     rows = [
-        ("command", _code(shlex.join(command) if isinstance(command, list) else command)),
+        ("initial weights", _command(manifest.get("weights_command"))),
+        ("command", _command(manifest.get("command"))),
         ("config", _code(manifest.get("config_file"))),
         ("seed", _code(manifest.get("seed"))),
         ("tested on", escape(", ".join(run.test_datasets))),
@@ -31,6 +31,10 @@ def provenance_rows(run: Run) -> List[Tuple[str, str]]:
         if model.get("sha256"):
             rows.append((f"weights of {step['name']}", _code(f"sha256 {model['sha256']}")))
     return [(name, html) for name, html in rows if html]
+
+
+def _command(words: Any) -> str:
+    return _code(shlex.join(words) if isinstance(words, list) else words)
 
 
 def _code(value: Any) -> str:

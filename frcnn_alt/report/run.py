@@ -4,6 +4,7 @@ A run may be unfinished: what is not there yet is empty. Nothing here needs a mo
 """
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -38,7 +39,7 @@ class StepRecord:
         proposals_in: the step whose proposals it trained on.
         seconds: its duration, once finished.
         peak_memory_mib: the most memory that its training took, in MiB.
-        recall: data set -> {"recall50@300": percent, ...} of its proposals (rpn steps).
+        recall: data set -> {"recall50@300": percent, ...} of its proposals (rpn steps); NaN where no object is.
         scalars: name -> curve.
     """
 
@@ -79,7 +80,8 @@ class Run:
         manifest: the whole content of manifest.json.
         steps: in the order they run.
         test_datasets: the names in DATASETS.TEST.
-        box_results: data set -> {"AP", "AP50", "AP75", "AP50-<class>" ...} in percent; empty before the evaluation.
+        box_results: data set -> {"AP", "AP50", "AP75", "AP50-<class>" ...} in percent, NaN where no object is; empty
+            before the evaluation.
         seconds: durations by step, "evaluation" and "total"; of an unfinished run those of its finished steps.
         detections: data set -> its detections.jsonl.
     """
@@ -212,7 +214,7 @@ def _read_step(run_dir: str, number: int, entry: Dict[str, Any], recall: Optiona
         proposals_in=entry.get("proposals_in"),
         seconds=entry.get("seconds"),
         peak_memory_mib=entry.get("peak_memory_mib"),
-        recall=recall or entry.get("recall") or {},
+        recall={name: _with_nan(values) for name, values in (recall or entry.get("recall") or {}).items()},
         scalars=read_scalars(os.path.join(run_dir, entry["name"], _METRICS)),
     )
 
@@ -236,8 +238,13 @@ def _read_test_datasets(run_dir: str, step_names: List[str]) -> List[str]:
     return []
 
 
+def _with_nan(values: Dict[str, Optional[float]]) -> Dict[str, float]:
+    """NaN, which json has not and the engine writes as null: the AP of a class of which the test set has no object."""
+    return {name: math.nan if value is None else value for name, value in values.items()}
+
+
 def _box_results(results: Dict[str, Any], test_datasets: List[str]) -> Dict[str, Dict[str, float]]:
     """By data set; detectron2 leaves the data set's name out where there is only one."""
     if "bbox" in results:
-        return {test_datasets[0] if test_datasets else "test": results["bbox"]}
-    return {name: results[name]["bbox"] for name in test_datasets if "bbox" in (results.get(name) or {})}
+        return {test_datasets[0] if test_datasets else "test": _with_nan(results["bbox"])}
+    return {name: _with_nan(results[name]["bbox"]) for name in test_datasets if "bbox" in (results.get(name) or {})}

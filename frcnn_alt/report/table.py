@@ -77,9 +77,12 @@ def _average_precision(run: Run, dataset: str) -> str:
 def _places(run: Run) -> str:
     page = os.path.join(run.path, "report", "index.html")
     if os.path.isfile(page):
-        rows = [("report", page), ("pictures", os.path.join(run.path, "report", "pictures"))]
+        rows = [("report", page)]
     else:
         rows = [("report", f"not written yet: python -m frcnn_alt.report {run.path}")]
+    pictures = os.path.join(run.path, "report", "pictures")
+    if os.path.isdir(pictures):  # those of an unfinished run are not drawn yet
+        rows.append(("pictures", pictures))
     if os.path.isdir(os.path.join(run.path, "tensorboard")):
         rows.append(("curves", f"tensorboard --logdir {os.path.join(run.path, 'tensorboard')}"))
     weights = os.path.join(run.path, "model_final.pth")

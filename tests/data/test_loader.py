@@ -3,7 +3,7 @@
 import itertools
 
 from frcnn_alt.config import get_cfg
-from frcnn_alt.data import SeededBatchSampler, build_train_loader, seed_for
+from frcnn_alt.data import DatasetError, SeededBatchSampler, build_train_loader, seed_for
 
 import numpy as np
 import pytest
@@ -73,9 +73,11 @@ def test_loader_leaves_the_global_generator_alone():
     assert np.random.uniform() == expected
 
 
-def test_no_usable_image_is_an_error():
+@pytest.mark.parametrize("filter_empty", [True, False])
+def test_no_usable_image_is_an_error(filter_empty):
     cfg = get_cfg()
-    cfg.DATASETS.TRAIN = ("mine",)
-    dicts = [{"width": 2, "height": 1, "annotations": [{"iscrowd": 1}]}]
-    with pytest.raises(ValueError, match="mine"):
+    cfg.DATASETS.TRAIN = ("mine", "yours")
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = filter_empty
+    dicts = [{"width": 2, "height": 1, "annotations": [{"iscrowd": 1}]}, {"width": 2, "height": 1, "annotations": []}]
+    with pytest.raises(DatasetError, match="mine, yours"):
         build_train_loader(cfg, dicts, _draw, seed=0)

@@ -7,11 +7,9 @@ import shutil
 from frcnn_alt import get_cfg
 from frcnn_alt.data import DatasetError, check_datasets, load_dataset_dicts, register_datasets
 from frcnn_alt.data.coco_json import clean_coco_json
-from frcnn_alt.data.images import check_image_files, image_size
 from frcnn_alt.data.problems import Problem, describe_problems
 
 import pytest
-from PIL import Image
 from voc_files import voc_annotation, write_image
 
 pytestmark = pytest.mark.usefixtures("own_catalogs")
@@ -119,6 +117,37 @@ def test_what_leaves_nothing_stops_in_any_case(voc_folder, tmp_path):
         check_datasets(cfg)
 
 
+DIFFICULT = [(*GOOD[0], 1)]
+
+
+@pytest.mark.parametrize("objects", [DIFFICULT, []], ids=["difficult", "no objects"])
+def test_a_training_set_without_a_usable_box(objects, voc_folder, tmp_path):
+    splits = {"trainval": ["a"], "test": ["b"]}
+    cfg = registered(voc_folder({"a": objects, "b": GOOD}, splits=splits), tmp_path, CLASSES=("dog",))
+    with pytest.raises(DatasetError, match="No image of tiny_trainval has a box"):
+        check_datasets(cfg)
+    check_datasets(cfg, cfg.DATASETS.TEST)  # what is only evaluated needs no training set
+
+
+def test_one_box_of_all_training_sets_is_enough(voc_folder, tmp_path):
+    splits = {"train": ["a"], "val": ["b"], "test": ["a"]}
+    cfg = registered(
+        voc_folder({"a": DIFFICULT, "b": GOOD}, splits=splits),
+        tmp_path,
+        TRAIN_SPLITS=("train", "val"),
+        CLASSES=("dog",),
+    )
+    check_datasets(cfg)
+
+
+def test_a_training_set_whose_only_box_is_left_out(voc_folder, tmp_path):
+    root = voc_folder({"a": [("dog", 50, 2, 70, 30)]})
+    with pytest.raises(DatasetError, match="1 problem in the data"):
+        check_datasets(registered(root, tmp_path))
+    with pytest.raises(DatasetError, match="(?s)box outside the image.*Without them: No image of tiny_trainval"):
+        check_datasets(registered(root, tmp_path, "leave_out"))
+
+
 def test_an_image_in_training_and_test_is_warned_of(voc_folder, tmp_path, caplog):
     apart = registered(voc_folder({"a": GOOD, "b": GOOD}, splits={"trainval": ["a"], "test": ["b"]}), tmp_path)
     with caplog.at_level(logging.WARNING, logger="frcnn_alt"):
@@ -128,32 +157,6 @@ def test_an_image_in_training_and_test_is_warned_of(voc_folder, tmp_path, caplog
     with caplog.at_level(logging.WARNING, logger="frcnn_alt"):
         check_datasets(shared)
     assert "2 images are both trained on and tested on" in caplog.text
-
-
-def test_image_size_is_what_detectron2_reads(tmp_path):
-    path = tmp_path / "rotated.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (60, 40)).save(path, exif=exif)
-    assert image_size(str(path)) == (40, 60)
-    Image.new("RGB", (60, 40)).save(tmp_path / "plain.png")
-    assert image_size(str(tmp_path / "plain.png")) == (60, 40)
-
-
-def test_an_image_with_bytes_after_its_end_is_readable(tmp_path):
-    path = tmp_path / "long.jpg"
-    write_image(path, (60, 40))
-    path.write_bytes(path.read_bytes() + b"\0" * 10000)
-    assert image_size(str(path)) == (60, 40)
-
-
-def test_many_images_show_progress(tmp_path, capsys):
-    write_image(tmp_path / "a.jpg", (8, 8))
-    records = [{"file_name": str(tmp_path / "a.jpg"), "image_id": i, "width": 8, "height": 8} for i in range(400)]
-    assert check_image_files(records, "many") == []
-    assert "Checking the images of many" in capsys.readouterr().err
-    assert check_image_files(records[:10], "few") == []
-    assert "few" not in capsys.readouterr().err
 
 
 def test_a_long_list_shows_every_kind():
@@ -223,7 +226,7 @@ def test_coco_json_without_what_is_malformed(tmp_path):
     dicts = load_dataset_dicts(cfg.DATASETS.TRAIN[0])
     assert [record["image_id"] for record in dicts] == [0]
     assert [annotation["bbox"] for annotation in dicts[0]["annotations"]] == [[1, 1, 10, 10], [20.5, 5, 39.51, 10]]
-    cleaned, _ = clean_coco_json(cfg.DATASETS.COCO_JSON.TRAIN_JSON, cfg.DATASETS.COCO_JSON.TRAIN_IMAGES)
+    cleaned = clean_coco_json(cfg.DATASETS.COCO_JSON.TRAIN_JSON, cfg.DATASETS.COCO_JSON.TRAIN_IMAGES).contents
     assert {image["id"] for image in cleaned["images"]} == {0, 2}
     assert {annotation["image_id"] for annotation in cleaned["annotations"]} == {0, 2}
 

@@ -45,11 +45,12 @@ def weights_of(output_dir, step):
 
 
 def write_initial_weights(cfg, path):
-    """What pre-training leaves: backbone and fc6, fc7 under the detector's names."""
+    """What pre-training leaves: backbone and fc6, fc7 under the detector's names, and its command."""
     from frcnn_alt.modeling.classifier import BackboneClassifier
 
     torch.manual_seed(11)
-    torch.save({"model": BackboneClassifier(cfg, num_classes=3).detector_state_dict()}, path)
+    model = BackboneClassifier(cfg, num_classes=3).detector_state_dict()
+    torch.save({"model": model, "frcnn_alt": {"command": ["tools/pretrain_backbone.py", "SEED", "11"]}}, path)
 
 
 def final_hash(cfg):

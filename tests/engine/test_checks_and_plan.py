@@ -182,6 +182,14 @@ def test_weights_of_another_architecture_are_found_by_the_plan(tmp_path):
     assert any("backbone.conv1.weight" in p and "(96, 3, 11, 11)" in p and "(96, 3, 7, 7)" in p for p in problems)
 
 
+@pytest.mark.parametrize("name", ["zf_4step", "zf_joint"])
+def test_a_training_set_without_a_usable_box_is_found_by_the_plan(name, voc_folder, own_catalogs, tmp_path, capsys):
+    root = voc_folder({"a": [("dog", 2, 2, 30, 30, 1)], "b": []}, classes=["dog"])
+    opts = ["DATASETS.VOC_LAYOUT.ROOT", str(root), "MODEL.WEIGHTS", "", "OUTPUT_DIR", str(tmp_path / "run")]
+    assert main(_args("--config-file", os.path.join(CONFIGS, f"{name}.yaml"), "--dry-run", *opts)) == 1
+    assert "TO MEND: No image of tiny_trainval has a box" in capsys.readouterr().out
+
+
 def test_weights_trained_on_other_pixels_are_found_by_the_plan(tmp_path):
     root = str(tmp_path / "shapes")
     make_shapes(root, seed=0, num_trainval=2, num_test=1, size=(64, 48))

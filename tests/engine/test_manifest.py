@@ -3,9 +3,10 @@
 import json
 
 from frcnn_alt import get_cfg
-from frcnn_alt.engine.manifest import Manifest, config_hash, has_no_effect, write_json
+from frcnn_alt.engine.manifest import Manifest, command_of_weights, config_hash, has_no_effect, write_json
 
 import pytest
+import torch
 
 
 def _changed(**values):
@@ -91,3 +92,10 @@ def test_json_is_strict_and_atomic(tmp_path):
     with pytest.raises(TypeError):
         write_json({"a": object()}, str(path))
     assert path.read_text() == before
+
+
+@pytest.mark.parametrize("record", [{}, {"frcnn_alt": {}}, {"frcnn_alt": {"command": "no list"}}])
+def test_weights_that_do_not_say_how_they_were_made(record, tmp_path):
+    torch.save({"model": {"w": torch.zeros(1)}, **record}, tmp_path / "w.pth")
+    assert command_of_weights(str(tmp_path / "w.pth")) is None
+    assert command_of_weights("") is None and command_of_weights("vgg16.caffemodel") is None

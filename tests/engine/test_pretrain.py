@@ -8,6 +8,7 @@ from frcnn_alt.data import DatasetError, register_datasets
 from frcnn_alt.data.shapes import make_shapes
 from frcnn_alt.engine import ConfigError
 from frcnn_alt.engine import pretrain as module
+from frcnn_alt.engine.manifest import command_of_weights
 from frcnn_alt.engine.pretrain import pretrain, working_folder
 from frcnn_alt.engine.pretrain_data import open_classification_data
 from frcnn_alt.engine.pretrain_init import initialize_from_images
@@ -222,6 +223,8 @@ def test_command_line(shapes_root, tmp_path, monkeypatch, capsys):
     args = tool.argument_parser().parse_args(
         ["--config-file", str(config_file), "--output", str(tmp_path / "out.pth"), "PRETRAIN.BATCH_SIZE", "4"]
     )
+    monkeypatch.setattr("sys.argv", ["tools/pretrain_backbone.py", "--config-file", "tiny.yaml"])
     assert tool.run(args) == 0
     assert set(_weights(str(tmp_path / "out.pth")))
+    assert command_of_weights(str(tmp_path / "out.pth")) == ["tools/pretrain_backbone.py", "--config-file", "tiny.yaml"]
     assert "Wrote" in (tmp_path / "out.pretrain" / "log.txt").read_text()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from miniature import tiny_config
+from voc_files import write_image
 
 PIXELS = np.random.RandomState(0).rand(5, 7, 3).astype(np.float32) * [40, 120, 200]
 
@@ -89,7 +90,7 @@ def test_an_unusable_mean_image_is_refused_before_anything_is_written(data, name
         cfg.PRETRAIN.DATA = str(tmp_path / "imagenet")
         for split in ("train", "val"):
             (tmp_path / "imagenet" / split / "cat").mkdir(parents=True)
-            (tmp_path / "imagenet" / split / "cat" / "1.png").write_bytes(b"never opened")
+            write_image(tmp_path / "imagenet" / split / "cat" / "1.png", (40, 40))
     output = str(tmp_path / "weights.pth")
     with pytest.raises(ConfigError, match=f"MODEL.PIXEL_MEAN_IMAGE.*{message}"):
         pretrain(cfg, output)

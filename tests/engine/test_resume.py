@@ -10,6 +10,14 @@ import pytest
 from miniature import STEPS, final_hash, run, tiny_config
 
 
+def _config(shapes, output_dir):
+    """The miniature with steps of 8 iterations, of which every second is saved."""
+    cfg = tiny_config(shapes, output_dir)
+    for number in range(1, 5):
+        cfg.SCHEDULE[f"STEP{number}"].MAX_ITER = 8
+    return cfg
+
+
 def _interrupt_at(monkeypatch, step, iteration):
     """Make training stop as by Ctrl-C in the middle of one step."""
     stock = StepTrainer.run_step
@@ -20,6 +28,12 @@ def _interrupt_at(monkeypatch, step, iteration):
         stock(trainer)
 
     monkeypatch.setattr(StepTrainer, "run_step", run_step)
+
+
+def _checkpoints(cfg, step):
+    """Names of the checkpoints in the step's folder, without the final one."""
+    names = os.listdir(os.path.join(cfg.OUTPUT_DIR, step))
+    return sorted(name for name in names if name.endswith(".pth") and name != "model_final.pth")
 
 
 def _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch):
@@ -33,20 +47,49 @@ def _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch):
 
 @pytest.fixture(scope="module")
 def undisturbed(shapes, tmp_path_factory):
-    cfg = tiny_config(shapes, tmp_path_factory.mktemp("undisturbed") / "run")
+    cfg = _config(shapes, tmp_path_factory.mktemp("undisturbed") / "run")
     run(cfg)
     return cfg
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_cut_in_any_step_ends_with_the_same_weights(step, shapes, undisturbed, tmp_path, monkeypatch):
-    cfg = tiny_config(shapes, tmp_path / "run")
+    cfg = _config(shapes, tmp_path / "run")
     _interrupt_at(monkeypatch, step, 3)
     _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
 
 
+def test_a_step_keeps_its_newest_checkpoint_and_a_finished_one_none(shapes, undisturbed, tmp_path, monkeypatch):
+    """Those from before a resume go too. Iterations count from 0."""
+    cfg = _config(shapes, tmp_path / "run")
+    for cut, resume, kept in [(5, False, "model_0000003.pth"), (6, True, "model_0000005.pth")]:
+        _interrupt_at(monkeypatch, "step2_fast_rcnn", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(cfg, resume=resume)
+        monkeypatch.undo()
+        assert _checkpoints(cfg, "step1_rpn") == []
+        assert _checkpoints(cfg, "step2_fast_rcnn") == [kept]
+    run(cfg, resume=True)
+    assert [_checkpoints(cfg, step) for step in STEPS] == [[]] * 4
+    assert final_hash(cfg) == final_hash(undisturbed)
+
+
+def test_a_short_step_is_saved_although_the_period_is_longer(shapes, undisturbed, tmp_path, monkeypatch):
+    """The shipped demos have steps of some hundred iterations and detectron2's period of 5000."""
+    cfg = _config(shapes, tmp_path / "run")
+    cfg.SOLVER.CHECKPOINT_PERIOD = 5000
+    _interrupt_at(monkeypatch, "step1_rpn", 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    assert _checkpoints(cfg, "step1_rpn") == ["model_0000001.pth"]
+    monkeypatch.undo()
+    _interrupt_at(monkeypatch, "step1_rpn", 1)  # must not come again
+    run(cfg, resume=True)
+    assert final_hash(cfg) == final_hash(undisturbed)
+
+
 def test_a_run_cut_while_proposals_are_computed(shapes, undisturbed, tmp_path, monkeypatch):
-    cfg = tiny_config(shapes, tmp_path / "run")
+    cfg = _config(shapes, tmp_path / "run")
 
     def cut(*args, **kwargs):
         raise KeyboardInterrupt
@@ -57,7 +100,7 @@ def test_a_run_cut_while_proposals_are_computed(shapes, undisturbed, tmp_path, m
 
 def test_a_new_run_over_an_old_one_takes_up_nothing_of_it(shapes, undisturbed, tmp_path, monkeypatch):
     """--overwrite, cut before the first checkpoint, --resume: the old run's checkpoint lies there and is not used."""
-    cfg = tiny_config(shapes, tmp_path / "run")
+    cfg = _config(shapes, tmp_path / "run")
     cfg.SEED = 4
     run(cfg)
     os.remove(os.path.join(cfg.OUTPUT_DIR, "manifest.json"))  # what --overwrite does
@@ -99,7 +142,7 @@ def test_resume_with_changed_annotations_is_refused(undisturbed, monkeypatch):
 
 def test_a_run_cut_between_the_last_two_checkpoints(shapes, undisturbed, tmp_path, monkeypatch):
     """MAX_ITER is a multiple of CHECKPOINT_PERIOD, so the last iteration is saved twice; the second time is cut."""
-    cfg = tiny_config(shapes, tmp_path / "run")
+    cfg = _config(shapes, tmp_path / "run")
     stock = SafeCheckpointer.save
 
     def save(checkpointer, name, **kwargs):
@@ -112,7 +155,7 @@ def test_a_run_cut_between_the_last_two_checkpoints(shapes, undisturbed, tmp_pat
 
 
 def test_seconds_of_a_cut_step_count(shapes, tmp_path, monkeypatch):
-    cfg = tiny_config(shapes, tmp_path / "run")
+    cfg = _config(shapes, tmp_path / "run")
     _interrupt_at(monkeypatch, "step1_rpn", 3)
     with pytest.raises(KeyboardInterrupt):
         run(cfg)

@@ -44,6 +44,12 @@ def test_outputs_are_those_of_the_contract(finished_run):
     assert results["seconds"] == written["seconds"]
 
 
+def test_the_manifest_remembers_how_the_initial_weights_were_made(finished_run):
+    cfg, _ = finished_run
+    with open(os.path.join(cfg.OUTPUT_DIR, "manifest.json")) as file:
+        assert json.load(file)["weights_command"] == ["tools/pretrain_backbone.py", "SEED", "11"]
+
+
 def test_steps_1_and_2_start_from_the_initial_weights_and_not_from_each_other(finished_run):
     cfg, _ = finished_run
     initial = read_checkpoint(cfg.MODEL.WEIGHTS)["model"]

@@ -149,6 +149,7 @@ def write_run(run_dir, finished_steps=4, images=9):
         "schedule": "four_step",
         "seed": 6,
         "command": ["tools/train_net.py", "--config-file", "configs/a b.yaml"],
+        "weights_command": ["tools/pretrain_backbone.py", "PRETRAIN.STEPS", "(3,)"],
         "versions": {"python": "3.11.2", "torch": "2.15.0", "detectron2": "0.6"},
         "machine": {"platform": "Linux <x86>", "cpu_cores": 2, "gpu": None},
         "steps": entries,

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+from pathlib import Path
+from xml.etree import ElementTree
 
 from frcnn_alt import get_cfg
 from frcnn_alt.data import register_datasets
@@ -17,9 +19,16 @@ CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "configs")
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    """Four steps of two iterations on six images."""
+    """Four steps of two iterations on six images; those of the test show no disc that is not difficult."""
     root = str(tmp_path_factory.mktemp("data") / "report_shapes")
     make_shapes(root, seed=1, num_trainval=3, num_test=3, size=(112, 84))
+    for image_id in Path(root, "ImageSets", "Main", "test.txt").read_text().split():
+        path = Path(root, "Annotations", f"{image_id}.xml")
+        tree = ElementTree.parse(path)
+        for element in tree.iter("object"):
+            if element.findtext("name") == "disc":
+                element.find("difficult").text = "1"
+        tree.write(path)
     cfg = get_cfg()
     cfg.merge_from_file(os.path.join(CONFIGS, "Base-RCNN-ZF.yaml"))
     cfg.MODEL.DEVICE = "cpu"
@@ -63,9 +72,11 @@ def test_report_table_and_events_are_written(run_dir):
         page = file.read()
     by_class = {key[5:]: value for key, value in results["bbox"].items() if key.startswith("AP50-")}
     assert len(by_class) >= 4
+    assert [name for name, value in by_class.items() if value is None] == ["disc"]  # json has no NaN
     for name, value in by_class.items():
-        assert f'<th>{name}</th><td class="number">{value:.1f}</td>' in page
-    assert page.count("<figure>") == 3
+        assert f'<th>{name}</th><td class="number">{"-" if value is None else f"{value:.1f}"}</td>' in page
+    assert page.count("<figure ") == 3
     table = final_table(run_dir)
-    assert f"mean         {results['bbox']['AP50']:.1f}".split() in [line.split() for line in table.splitlines()]
+    rows = [line.split() for line in table.splitlines()]
+    assert ["disc", "-"] in rows and ["mean", f"{results['bbox']['AP50']:.1f}"] in rows
     assert path in table

@@ -1,9 +1,11 @@
 """The report page: whole, self-contained, with the numbers of the run, and written whatever is missing."""
 
 import json
+import math
 from html.parser import HTMLParser
 
-from frcnn_alt.report import ReportError, write_report
+from frcnn_alt.engine.manifest import write_json
+from frcnn_alt.report import ReportError, final_table, write_report
 from frcnn_alt.report.__main__ import main
 
 import pytest
@@ -25,7 +27,7 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.open, self.links, self.styles, self.text = [], [], [], []
+        self.open, self.links, self.styles, self.text, self.figures = [], [], [], [], []
         self.feed(path.read_text())
         self.close()
         assert self.open == [], "tags left open"
@@ -36,6 +38,8 @@ class Page(HTMLParser):
         assert tag not in ("script", "link", "iframe")
         if tag == "img":
             assert attributes["alt"]
+        if tag == "figure":
+            self.figures.append(attributes["id"])
         if tag not in VOID:
             self.open.append(tag)
 
@@ -79,14 +83,17 @@ def test_loads_nothing(page):
     sources = [link for tag, link in page.links if tag != "a"]
     assert len(sources) > 20 and all(link.startswith("data:image/") for link in sources)
     assert "@import" not in "".join(page.styles) and "url(" not in "".join(page.styles)
-    assert not any("http" in link[:20] for _, link in page.links)
+    assert all(link.startswith(("data:image/", "#")) for _, link in page.links)
 
 
-def test_links_lead_to_the_saved_pictures(page, reported_run):
+def test_links_stay_in_the_page(page, reported_run):
+    """A page that is sent alone has no dead link: that of each pair leads to the pair, which is enlarged."""
     links = [link for tag, link in page.links if tag == "a"]
-    assert len(links) == len(list((reported_run / "report" / "pictures").iterdir())) > 0
-    for link in links:
-        assert (reported_run / "report" / link).is_file()
+    assert links == [f"#{anchor}" for anchor in page.figures] and len(set(links)) == len(links)
+    files = sorted(path.name for path in (reported_run / "report" / "pictures").iterdir())
+    assert sorted(link.split("/")[-1] for link in links) == files and len(files) > 0
+    assert "figure:target" in "".join(page.styles)
+    assert any("report/pictures" in text for text in page.text)  # where the files are to be had
 
 
 def test_numbers_are_those_of_the_results(page, reported_run):
@@ -105,6 +112,7 @@ def test_text_is_escaped(page):
     assert "ring & <star>" in page.text
     assert "platform: Linux <x86>" in page.text
     assert "tools/train_net.py --config-file 'configs/a b.yaml'" in page.text
+    assert "tools/pretrain_backbone.py PRETRAIN.STEPS '(3,)'" in page.text
 
 
 def test_colours_of_dark_pages(page):
@@ -158,6 +166,23 @@ def test_missing_photographs_are_named(evaluated_run):
     write_report(str(evaluated_run))
     page = Page(evaluated_run / "report" / "index.html")
     assert any("000.png cannot be shown" in text for text in page.text)
+
+
+def test_test_set_without_objects(evaluated_run):
+    """As the engine writes what has no number: of one of two test sets, and of a class of the other."""
+    results = json.loads((evaluated_run / "results.json").read_text())
+    box = results.pop("bbox")
+    results["toys_test"] = {"bbox": {**box, "AP50-square": math.nan}}
+    results["toys_empty"] = {"bbox": dict.fromkeys(box, math.nan)}
+    for recall in results["proposals"].values():
+        recall["toys_empty"] = dict.fromkeys(recall["toys_test"], math.nan)
+    write_json(results, str(evaluated_run / "results.json"))
+    (evaluated_run / "config.yaml").write_text("DATASETS: {TEST: [toys_test, toys_empty]}\n")
+    write_report(str(evaluated_run))
+    text = Page(evaluated_run / "report" / "index.html").text
+    assert [text[number + 1] for number, cell in enumerate(text) if cell == "square"] == ["-", "-"]
+    assert "Final network on toys_empty, IoU 0.5." in text and "nan" not in text
+    assert final_table(str(evaluated_run)).count("square") == 2
 
 
 def test_command_line(evaluated_run, monkeypatch, capsys):

@@ -5,6 +5,7 @@ import json
 from frcnn_alt.report.pictures import choose_images, save_pictures
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
@@ -23,16 +24,48 @@ def test_best_and_worst(finished_run):
 
 def test_no_image_is_among_both(finished_run):
     best, worst = choose_images(detections_of(finished_run), 100)
-    assert len(best) == 9 and worst == []
+    assert sorted(best) == ["000", "002", "005", "006", "008"] and worst == ["007", "001", "003", "004"]
     best, worst = choose_images(detections_of(finished_run), 5)
     assert sorted(best) == ["000", "002", "005", "006", "008"] and sorted(worst) == ["001", "003", "004", "007"]
 
 
-def test_none_without_error_is_among_the_worst(finished_run):
-    with open(detections_of(finished_run)) as file:
+def keep_images(run, *numbers):
+    """Leave only these images in the run's detections."""
+    with open(detections_of(run)) as file:
         lines = file.readlines()
-    with open(detections_of(finished_run), "w") as file:
-        file.writelines([lines[0], *(lines[1 + index] for index in (0, 2, 5, 6, 7, 8))])
+    with open(detections_of(run), "w") as file:
+        file.writelines([lines[0], *(lines[1 + number] for number in numbers)])
+
+
+@pytest.mark.parametrize(
+    "images, best, worst",
+    [
+        ((1, 3, 4, 7), ["001", "004"], ["007", "003"]),  # all have errors: half of them, and the worse half
+        ((1, 4, 7), ["001", "004"], ["007"]),  # the better half has one more
+        ((0, 2, 6, 7), ["002", "000", "006"], ["007"]),  # those without error are no one's worst
+        ((0, 2, 6, 8), ["002", "008", "000", "006"], []),
+        ((3,), ["003"], []),
+    ],
+)
+def test_few_images_are_shared_between_best_and_worst(images, best, worst, finished_run):
+    keep_images(finished_run, *images)
+    assert choose_images(detections_of(finished_run), 6) == (best, worst)
+
+
+def test_an_image_of_which_nothing_is_found_is_not_among_the_best(finished_run):
+    path = detections_of(finished_run)
+    with open(path) as file:
+        lines = [json.loads(line) for line in file]
+    for line in lines[1:]:
+        line["scores"] = [0.1] * len(line["scores"])
+    with open(path, "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    best, worst = choose_images(path, 6)
+    assert best == [] and len(worst) == 6
+
+
+def test_none_without_error_is_among_the_worst(finished_run):
+    keep_images(finished_run, 0, 2, 5, 6, 7, 8)
     assert choose_images(detections_of(finished_run), 2)[1] == ["007"]
 
 

@@ -1,5 +1,6 @@
 """The plots are whole SVG files, the same for the same run, and bear what training logs."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 from frcnn_alt.report import read_run
@@ -17,6 +18,7 @@ from frcnn_alt.report.plots import (
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_svg import RendererSVG
 
 
 def is_svg(text):
@@ -36,6 +38,28 @@ def test_all_plots_for_light_and_dark_pages(finished_run):
         assert is_svg(light) and is_svg(dark)
         assert LIGHT.series[0].lower() in light and DARK.series[0].lower() in dark
         assert draw(LIGHT) == light
+
+
+@pytest.mark.parametrize("name", [r"$\foo$", "a$x^2$", r"\$5", "$", "$a$ and $b"])
+def test_names_are_drawn_as_they_are(name, monkeypatch, finished_run):
+    """A dollar is no beginning of a formula, nor is the backslash that would escape it left in the plot."""
+    drawn = []
+    stock = RendererSVG.draw_text
+
+    def draw_text(self, gc, x, y, text, prop, angle, ismath=False, mtext=None):
+        drawn.append((text, ismath))
+        stock(self, gc, x, y, text, prop, angle, ismath=ismath, mtext=mtext)
+
+    monkeypatch.setattr(RendererSVG, "draw_text", draw_text)
+    step = replace(read_run(str(finished_run)).steps[0], kind=name)
+    step.scalars[f"loss_{name}"] = step.scalars["loss_rpn_cls"]
+    recalls = {name: step.recall["toys_test"]}
+    plot_class_bars([(name, 50.0), ("b", 40.0)], 45.0, LIGHT)
+    plot_losses(step, LIGHT, 1.0)
+    plot_recall_by_iou(recalls, LIGHT)
+    plot_recall_by_number(recalls, LIGHT)
+    expected = {name, f"Step 1: {name}", f"loss_{name}", f"{name}, IoU 0.5"}
+    assert expected <= {text for text, ismath in drawn if not ismath}
 
 
 def test_loss_parts_have_the_same_order_in_both_kinds_of_steps(finished_run):

@@ -39,7 +39,9 @@ def test_names_the_report_once_it_is_there(finished_run):
     (finished_run / "report").mkdir()
     (finished_run / "report" / "index.html").write_text("")
     table = final_table(str(finished_run))
-    assert f"{finished_run}/report/index.html" in table and f"{finished_run}/report/pictures" in table
+    assert f"{finished_run}/report/index.html" in table and "report/pictures" not in table
+    (finished_run / "report" / "pictures").mkdir()
+    assert f"{finished_run}/report/pictures" in final_table(str(finished_run))
 
 
 def test_unfinished_run(unfinished_run):

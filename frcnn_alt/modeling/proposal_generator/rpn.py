@@ -7,11 +7,11 @@ image, B = 4. "t" and "t*" are the paper's predicted and target deltas (equation
 of equation 1.
 """
 
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat
 from detectron2.modeling.box_regression import _dense_box_regression_loss
 from detectron2.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
@@ -49,7 +49,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
         bbox_reg_normalizer: str = "locations",
         proposals_in_training: bool = True,
         proposal_gradient: Optional[ProposalGradient] = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         """
         Args:
@@ -83,7 +83,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
         self.proposal_gradient = proposal_gradient
 
     @classmethod
-    def from_config(cls, cfg, input_shape: Dict[str, ShapeSpec]):
+    def from_config(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, Any]:
         ret = super().from_config(cfg, input_shape)
         statistics = cfg.MODEL.RPN.BBOX_REG_STATISTICS
         if statistics not in _STATISTICS:

@@ -3,11 +3,12 @@
 Shape letters: N images, R regions over all images, Ri regions of image i, K classes (background is column K), B = 4.
 """
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple, Union
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cat
+from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, fast_rcnn_inference
 from detectron2.structures import Instances
 from fvcore.nn import smooth_l1_loss
@@ -62,10 +63,10 @@ class FasterRCNNOutputLayers(FastRCNNOutputLayers):
         self,
         input_shape: ShapeSpec,
         *,
-        box2box_transform,
+        box2box_transform: Union[Box2BoxTransform, NormalizedBox2BoxTransform],
         pre_nms_topk_per_class: int = -1,
         detach_targets: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(input_shape, box2box_transform=box2box_transform, **kwargs)
         self.pre_nms_topk_per_class = pre_nms_topk_per_class

@@ -3,7 +3,7 @@
 Shape letters: N images, L levels, R regions over all images, C channels, Hi x Wi cells, P x P bins.
 """
 
-from typing import Sequence, Tuple, Union
+from typing import Any, Sequence, Tuple, Union
 
 import torch
 from detectron2.modeling.poolers import ROIPooler
@@ -75,7 +75,7 @@ class FasterRCNNROIPooler(ROIPooler):
         *,
         inclusive_corners: bool = True,
         round_corners: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         is_warp = pooler_type == "ROIWarp"  # unknown to the stock class, whose choice of levels it shares
         super().__init__(output_size, scales, sampling_ratio, "ROIPool" if is_warp else pooler_type, **kwargs)
