@@ -136,8 +136,8 @@ def _add_schedule_keys(cfg: CN) -> None:
     # "fast_rcnn", "joint" (docs/SCHEDULES.md), or one of somebody else's.
     cfg.SCHEDULE = CN()
     cfg.SCHEDULE.NAME = "four_step"
-    # How often steps 3 and 4 of "four_step" are run, one after the other on the same convolutions. The paper runs them
-    # once, and "observed negligible improvements" of more.
+    # How often steps 3 and 4 of "four_step" are run, on the same convolutions; from the second time on both heads go on
+    # from the time before. The paper runs them once, and "observed negligible improvements" of more.
     cfg.SCHEDULE.ROUNDS = 1
     # The steps to train, counted from 1: "3", "3-4", "2-"; empty is all. The flag --steps sets it. The others are taken
     # from OUTPUT_DIR with --resume, or are given by the next key or by STEPn.GIVEN.
@@ -150,8 +150,7 @@ def _add_schedule_keys(cfg: CN) -> None:
     # Step 4 continues cls_score and bbox_pred of step 2 (MATLAB, "step2_fast_rcnn"), or starts them anew ("new",
     # py-faster-rcnn) (SPEC 6.1, 6.6).
     cfg.SCHEDULE.STEP4_BOX_PREDICTOR = "step2_fast_rcnn"
-    # Step 3 starts a new RPN head (both programs) or continues that of step 1 ("step1_rpn", seed 000). In further
-    # rounds the same two keys decide between new layers and those of the round before.
+    # Step 3 starts a new RPN head (both programs) or continues that of step 1 ("step1_rpn", seed 000).
     cfg.SCHEDULE.STEP3_RPN_HEAD = "new"
     # SOLVER values step by step; the defaults are those of VOC07 (SPEC 6.1): images per batch, iterations, the
     # iterations at which the learning rate drops by GAMMA, the learning rate before.

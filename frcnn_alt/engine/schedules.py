@@ -1,6 +1,6 @@
 """The schedules of the paper, and what lies around them (paper sections 3.2 and 4.1; SPEC 6 and 7)."""
 
-from typing import Dict, List
+from typing import List
 
 from detectron2.config import CfgNode
 
@@ -35,12 +35,8 @@ def _rpn_alone(name: str) -> Step:
     return Step(name, RPN, "STEP1", init, ("backbone", "proposal_generator"))
 
 
-def _round(cfg: CfgNode, number: int, earlier_rpn: str, earlier_detector: str) -> List[Step]:
+def _round(number: int, rpn_head: str, detector: str, box_predictor: str) -> List[Step]:
     """Steps 3 and 4 of the paper, or their like in a further round; the convolutions of step 2 stand still."""
-    rpn_head = NEW if cfg.SCHEDULE.STEP3_RPN_HEAD == NEW else earlier_rpn
-    detector_init: Dict[str, str] = {"backbone": "step2_fast_rcnn", "roi_heads": earlier_detector}
-    if cfg.SCHEDULE.STEP4_BOX_PREDICTOR == NEW:
-        detector_init["roi_heads.box_predictor"] = NEW
     rpn_step = Step(
         f"step{number}_rpn",
         RPN,
@@ -48,11 +44,12 @@ def _round(cfg: CfgNode, number: int, earlier_rpn: str, earlier_detector: str) -
         {"backbone": "step2_fast_rcnn", "proposal_generator": rpn_head},
         ("proposal_generator",),
     )
+    init = {"backbone": "step2_fast_rcnn", "roi_heads": detector}
     detector_step = Step(
         f"step{number + 1}_fast_rcnn",
         FAST_RCNN,
         "STEP4",
-        detector_init,
+        {**init, "roi_heads.box_predictor": NEW} if box_predictor == NEW else init,
         ("roi_heads",),
         proposals_from=rpn_step.name,
     )
@@ -63,11 +60,13 @@ def _round(cfg: CfgNode, number: int, earlier_rpn: str, earlier_detector: str) -
 def four_step(cfg: CfgNode) -> Schedule:
     """The paper's 4-step alternating training with shared features (paper section 3.2, SPEC 6.1 and 6.3).
 
-    With SCHEDULE.ROUNDS above 1, steps 3 and 4 are followed by their like: "more rounds".
+    With SCHEDULE.ROUNDS above 1, steps 3 and 4 are followed by their like, which go on with what they have learnt.
     """
     steps = _first_steps()
-    for further in range(cfg.SCHEDULE.ROUNDS):
-        steps += _round(cfg, 3 + 2 * further, steps[-2].name, steps[-1].name)
+    steps += _round(3, cfg.SCHEDULE.STEP3_RPN_HEAD, "step2_fast_rcnn", cfg.SCHEDULE.STEP4_BOX_PREDICTOR)
+    for further in range(1, cfg.SCHEDULE.ROUNDS):
+        *_, rpn_before, detector_before = (step.name for step in steps)
+        steps += _round(3 + 2 * further, rpn_before, detector_before, detector_before)
     *_, last_rpn, last_detector = steps
     return Schedule(
         tuple(steps),

@@ -104,18 +104,20 @@ def test_more_rounds_repeat_steps_3_and_4_on_the_convolutions_of_step_2(shapes, 
     assert not same(component(final, "roi_heads"), component(state["step4_fast_rcnn"], "roi_heads"))
 
 
-@pytest.mark.parametrize("switch, expected", [("new", "new"), ("step1_rpn", "step3_rpn")])
-def test_a_further_rounds_rpn_is_new_or_goes_on(switch, expected):
+@pytest.mark.parametrize("switch", ["new", "step1_rpn"])
+def test_both_heads_of_a_further_round_go_on_from_the_round_before(switch):
     cfg = get_cfg()
-    cfg.SCHEDULE.ROUNDS, cfg.SCHEDULE.STEP3_RPN_HEAD = 3, switch
+    cfg.SCHEDULE.ROUNDS, cfg.SCHEDULE.STEP3_RPN_HEAD, cfg.SCHEDULE.STEP4_BOX_PREDICTOR = 3, switch, "new"
     schedule = build_schedule(cfg)
     assert len(schedule.steps) == 8
-    five, six = schedule["step5_rpn"], schedule["step6_fast_rcnn"]
-    assert five.init == {"backbone": "step2_fast_rcnn", "proposal_generator": expected} and five.frozen == ("backbone",)
-    assert six.init == {"backbone": "step2_fast_rcnn", "roi_heads": "step4_fast_rcnn"}
-    assert six.proposals_from == "step5_rpn" and (five.solver, six.solver) == ("STEP3", "STEP4")
-    cfg.SCHEDULE.STEP4_BOX_PREDICTOR = "new"
-    assert build_schedule(cfg)["step6_fast_rcnn"].init["roi_heads.box_predictor"] == "new"
+    assert schedule["step3_rpn"].init["proposal_generator"] == switch
+    assert schedule["step4_fast_rcnn"].init["roi_heads.box_predictor"] == "new"
+    for number in (5, 7):
+        rpn, detector = schedule[f"step{number}_rpn"], schedule[f"step{number + 1}_fast_rcnn"]
+        assert rpn.init == {"backbone": "step2_fast_rcnn", "proposal_generator": f"step{number - 2}_rpn"}
+        assert detector.init == {"backbone": "step2_fast_rcnn", "roi_heads": f"step{number - 1}_fast_rcnn"}
+        assert rpn.frozen == detector.frozen == ("backbone",) and detector.proposals_from == rpn.name
+        assert (rpn.solver, detector.solver) == ("STEP3", "STEP4")
 
 
 def test_a_rpn_alone_is_measured_by_recall_and_proposes(shapes, tmp_path):
