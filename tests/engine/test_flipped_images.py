@@ -16,7 +16,7 @@ TRAIN, TEST = "tiny_shapes_trainval", "tiny_shapes_test"
 
 
 def config(shapes, output_dir, **values):
-    cfg = tiny_config(shapes, output_dir)
+    cfg = tiny_config(shapes, output_dir, exact=True)
     cfg.merge_from_list([part for key, value in values.items() for part in (key.replace("__", "."), value)])
     return cfg
 
@@ -27,7 +27,7 @@ def mirrored(shapes, output_dir):
 
 @pytest.fixture(scope="module")
 def recomputed(shapes, tmp_path_factory):
-    cfg = tiny_config(shapes, tmp_path_factory.mktemp("recomputed") / "run")
+    cfg = tiny_config(shapes, tmp_path_factory.mktemp("recomputed") / "run", exact=True)
     assert cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES == "recomputed"
     run(cfg)
     return cfg
@@ -80,7 +80,7 @@ def test_each_detector_trains_on_both_sets_of_the_step_before_it(shapes, tmp_pat
         return stock(cfg, **arguments)
 
     monkeypatch.setattr(step_trainer, "ProposalDatasetMapper", record)
-    cfg = tiny_config(shapes, tmp_path / "run")
+    cfg = tiny_config(shapes, tmp_path / "run", exact=True)
     run(cfg)
     names = (TRAIN, f"{TRAIN}.flipped")
     assert [[str(path) for path in pair] for pair in opened] == [
@@ -124,7 +124,7 @@ def test_a_run_cut_between_the_two_sets(shapes, recomputed, tmp_path, monkeypatc
         return stock(*args, flipped=flipped, **kwargs)
 
     monkeypatch.setattr(step_proposals, "compute_proposals", cut)
-    cfg = tiny_config(shapes, tmp_path / "run")
+    cfg = tiny_config(shapes, tmp_path / "run", exact=True)
     with pytest.raises(KeyboardInterrupt):
         run(cfg)
     assert read_manifest(cfg)["steps"][0]["state"] == "running"

@@ -23,6 +23,7 @@ def config(shapes, tmp_path):
 def _layers(cfg, num_classes=None):
     """Released layers of a random detector of this config."""
     cfg = cfg.clone()
+    cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = num_classes or cfg.MODEL.ROI_HEADS.NUM_CLASSES
     torch.manual_seed(5)
     return caffe_weights(build_step_model(cfg), "rpn_conv/3x3")

@@ -12,7 +12,7 @@ from miniature import STEPS, final_hash, run, tiny_config
 
 def _config(shapes, output_dir):
     """The miniature with steps of 8 iterations, of which every second is saved."""
-    cfg = tiny_config(shapes, output_dir)
+    cfg = tiny_config(shapes, output_dir, exact=True)
     for number in range(1, 5):
         cfg.SCHEDULE[f"STEP{number}"].MAX_ITER = 8
     return cfg

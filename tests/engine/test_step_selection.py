@@ -21,7 +21,7 @@ from random_detector import caffe_weights
 def whole(shapes, tmp_path_factory):
     """The config of a finished run of all four steps."""
     folder = tmp_path_factory.mktemp("whole")
-    cfg = tiny_config(shapes, folder / "run", weights=str(folder / "initial.pth"))
+    cfg = tiny_config(shapes, folder / "run", weights=str(folder / "initial.pth"), exact=True)
     write_initial_weights(cfg, cfg.MODEL.WEIGHTS)
     run(cfg)
     return cfg

@@ -30,6 +30,8 @@ from two_processes import at_most, on_two_processes
 
 NETS = ["ZF", "VGG16"]
 
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="these are processes on the CPU")
+
 
 def step_config(cfg, step, proposals=()):
     """The config of one step of `cfg`, in a folder of its own, with nothing left to chance."""
