@@ -10,6 +10,7 @@ from typing import Any, Dict
 
 from detectron2.checkpoint import DetectionCheckpointer
 
+from .components import match_initial_weights
 from .fit import fit_to_model
 from .pixels import check_pixels, pixels_of_model
 from .read import read_checkpoint, weight_files, write_checkpoint
@@ -53,7 +54,8 @@ class SafeCheckpointer(DetectionCheckpointer):
 
         Raises:
             CheckpointError: the file cannot be read or was trained on other pixels than the model will be fed; foreign
-                weights do not fit the model.
+                weights do not fit the model; a layer of a file with a record has another shape than the model's, which
+                is a warning to fvcore.
         """
         self._weights = path
         # fvcore wants to see one file that exists; a pair is read in _load_file.
@@ -65,6 +67,9 @@ class SafeCheckpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
         check_pixels(checkpoint.get("frcnn_alt", {}), pixels_of_model(self.model), self._weights)
         checkpoint.update(fit_to_model(checkpoint, self.model))
+        if "frcnn_alt" in checkpoint:
+            state = self.model.state_dict()
+            match_initial_weights(state, {"": self._weights}, lambda source: checkpoint["model"], may_be_missing=("",))
         not_used = checkpoint.get("frcnn_alt", {}).get("not_used")
         if not_used:
             self.logger.warning("%s: not used are the layers %s", self._weights, ", ".join(not_used))

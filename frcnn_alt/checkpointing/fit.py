@@ -13,7 +13,7 @@ from torch import nn
 from ..modeling.proposal_generator import SoftmaxRPNHead
 from .caffe_names import BBOX_PRED, CLS_SCORE, RPN_DELTAS, RPN_LOGITS
 from .errors import CheckpointError
-from .foreign import RELEASED_FORM
+from .released import record_of_fitted, released_tensors
 
 __all__ = ["fit_to_model", "released_anchor_positions"]
 
@@ -98,7 +98,8 @@ def fit_to_model(
 ) -> Dict[str, Any]:
     """Bring foreign weights into the form that `model` expects; a file of this package stays as it is.
 
-    Of a file whose names detectron2 has to guess ("matching_heuristics"), it guesses them here.
+    What was fitted to a model before, as a converted file was, is fitted anew from what was released. Of a file whose
+    names detectron2 has to guess ("matching_heuristics"), it guesses them here.
 
     The two logits of an anchor become one where the model's head has sigmoids; anchors are put in the order of the
     model's generator; rows of box deltas are scaled so that the decoded boxes stay the same.
@@ -111,16 +112,17 @@ def fit_to_model(
 
     Returns:
         dict: a checkpoint whose "model" holds what the model has (and `only` names); the layers of the rest stand in
-        the record's "not_used".
+        the record's "not_used" (see `record_of_fitted` for what else it tells).
 
     Raises:
-        CheckpointError: another number of classes or of anchors, regressors for all classes together, or a layer of
-            another shape.
+        CheckpointError: another number of classes or of anchors, regressors for all classes together, a layer of
+            another shape, or a converted file that does not tell what it was before.
     """
     record = dict(checkpoint.get("frcnn_alt", {}))
     if checkpoint.get("matching_heuristics"):
         return _fit_by_names_alike(checkpoint, model)
-    if record.get("form") != RELEASED_FORM:
+    released = released_tensors(checkpoint)
+    if released is None:
         return dict(checkpoint)
     files, layers = " and ".join(record["converted_from"]), record["layers"]
 
@@ -130,7 +132,7 @@ def fit_to_model(
     wanted = model.state_dict()
     if only is not None:
         wanted = {name: wanted[name] for name in only if name in wanted}
-    state = {name: checkpoint["model"][name] for name in wanted if name in checkpoint["model"]}
+    state = {name: released[name] for name in wanted if name in released}
     if f"{RPN_LOGITS}.bias" in state and f"{RPN_DELTAS}.bias" in state:
         _fit_proposal_generator(state, model, refuse)
     if f"{CLS_SCORE}.bias" in state and f"{BBOX_PRED}.bias" in state:
@@ -141,7 +143,6 @@ def fit_to_model(
                 f"layer {layers.get(name, name)} ({name}) has the shape {tuple(tensor.shape)}, but the model of this "
                 f"config needs {tuple(wanted[name].shape)}: they are different architectures"
             )
-    left = [layers[name] for name in checkpoint["model"] if name in layers and name not in state]
+    left = [layers[name] for name in released if name in layers and name not in state]
     record["not_used"] = list(dict.fromkeys(record["not_used"] + left))
-    del record["form"]
-    return {**checkpoint, "model": state, "frcnn_alt": record}
+    return {**checkpoint, "model": state, "frcnn_alt": record_of_fitted(record, released, state)}

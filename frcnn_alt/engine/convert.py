@@ -1,9 +1,12 @@
 """Foreign weights to a file of this package that fits one config, for MODEL.WEIGHTS of any detectron2 program.
 
 This package itself reads Caffe's and torchvision's files where it reads its own; a converted file is for programs that
-do not, for reading faster, and for seeing what came from where.
+do not, for reading faster, and for seeing what came from where. Here it is as good as the original under any config;
+for other programs it tells which config it fits, because they cannot fit it anew.
 """
 
+import functools
+import operator
 import os
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -26,6 +29,16 @@ from .meta_model import build_meta_model
 
 __all__ = ["convert_weights"]
 
+# What the last layers of a detector depend on: the order of the anchors, the kind of logits, the units of the deltas.
+_FITTED_TO = (
+    "MODEL.ANCHOR_GENERATOR.NAME",
+    "MODEL.ANCHOR_GENERATOR.SIZES",
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
+    "MODEL.RPN.HEAD_NAME",
+    "MODEL.RPN.BBOX_REG_WEIGHTS",
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS",
+)
+
 
 def _table(state: Mapping[str, torch.Tensor], layers: Mapping[str, str]) -> str:
     rows = []
@@ -43,6 +56,9 @@ def _report(cfg: CfgNode, checkpoint: Mapping[str, Any], wanted: Mapping[str, to
     lines.append(f"not found, so they start new: {', '.join(not_found) or 'nothing'}")
     lines.append(f"not used: {', '.join(record['not_used']) or 'nothing'}")
     mean, std = ([f"{value:.7g}" for value in record[name]] for name in ("pixel_mean", "pixel_std"))
+    if record["fitted_to"]:
+        shown = ", ".join(f"{key} {value}" for key, value in record["fitted_to"].items())
+        lines.append(f"for programs without frcnn_alt, its last layers fit a config with {shown}")
     lines.append(f"trained on {record['input_format']} from 0 to 255, mean {' '.join(mean)}, deviation {' '.join(std)}")
     disagreement = pixel_disagreement(record, pixels_of_config(cfg), output)
     return "\n".join(lines + ([f"TO MEND in the config: {disagreement}"] if disagreement else []))
@@ -63,8 +79,10 @@ def convert_weights(cfg: CfgNode, files: Sequence[str], output: str, *, overwrit
 
     Args:
         cfg: of the model that will load them.
-        files: a ``.caffemodel``, torchvision's VGG-16, or the MATLAB release's pair of ``.caffemodel``.
-        output: ``.pth`` to write: ``{"model": {parameter name: tensor}, "frcnn_alt": {pixels, origin}}``.
+        files: a ``.caffemodel``, torchvision's VGG-16, the MATLAB release's pair of ``.caffemodel``, or a ``.pth`` that
+            was converted from these for another config.
+        output: ``.pth`` to write: ``{"model": {parameter name: tensor}, "frcnn_alt": {pixels, origin, "fitted_to",
+            the last layers as they were released}}``.
         overwrite: replace `output` if it exists.
 
     Returns:
@@ -92,6 +110,10 @@ def convert_weights(cfg: CfgNode, files: Sequence[str], output: str, *, overwrit
     fitted = fit_to_model(checkpoint, model)
     if not fitted["model"]:
         raise CheckpointError(f"{' and '.join(files)} and the model of this config have no layer in common.")
+    record = fitted["frcnn_alt"]
+    record["fitted_to"] = {
+        key: functools.reduce(operator.getitem, key.split("."), cfg) for key in _FITTED_TO if record["released"]
+    }
     content: Dict[str, Any] = {**fitted, "__author__": "frcnn_alt"}  # detectron2 takes the names as they are
     folder = os.path.dirname(output)
     if folder:

@@ -47,12 +47,14 @@ def test_layers_that_the_proposal_network_carries_along_are_not_used(tmp_path):
     assert joined["frcnn_alt"]["not_used"] == ["fc8 of rpn.caffemodel", "fc6 of rpn.caffemodel"]
 
 
+@pytest.mark.parametrize("kind", [0, 1], ids=["weight", "bias"])
 @pytest.mark.parametrize("changed", ["rpn.caffemodel", "fast_rcnn.caffemodel"])
-def test_convolutions_that_differ_are_two_networks(tmp_path, changed):
-    weight, bias = detector_layers()["conv2"]
-    weight = weight.copy()
-    weight[0, 0, 0, 0] += np.float32(1e-6)
-    other = [("conv2", [weight, bias])]
+def test_convolutions_that_differ_are_two_networks(tmp_path, changed, kind):
+    """In a single number of their weights or of their biases."""
+    arrays = [array.astype(np.float32) for array in detector_layers()["conv2"]]
+    arrays[kind].flat[0] += np.float32(1e-6)
+    assert not np.array_equal(arrays[kind], detector_layers()["conv2"][kind])
+    other = [("conv2", arrays)]
     files = _pair(tmp_path, other if changed.startswith("rpn") else (), () if changed.startswith("rpn") else other)
     with pytest.raises(CheckpointError, match="rpn.caffemodel.*fast_rcnn.caffemodel.*conv2 differ.*two networks"):
         read_checkpoint(",".join(files))

@@ -51,6 +51,30 @@ def test_a_layer_of_another_shape_is_an_error_not_a_warning(tmp_path):
         SafeCheckpointer(build_model(cfg)).load(str(tmp_path / "zf.caffemodel"))
 
 
+@pytest.mark.parametrize("has_record", [True, False])
+def test_a_layer_of_another_shape_of_a_pth(tmp_path, has_record, messages):
+    """Of what was converted or pre-trained here it is an error; else detectron2's warning, as people are used to."""
+    cfg = detector_config("zf_4step.yaml", "paper")
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    state = {"backbone.conv2.weight": torch.ones(16, 6, 3, 3), "backbone.conv1.bias": torch.ones(6)}
+    torch.save({"model": state, **({"frcnn_alt": {"input_format": "BGR"}} if has_record else {})}, tmp_path / "zf.pth")
+    if has_record:
+        with pytest.raises(
+            CheckpointError, match=r"conv2.weight has shape \(16, 6, 3, 3\) in .*zf.pth.*\(16, 6, 5, 5\)"
+        ):
+            SafeCheckpointer(model).load(str(tmp_path / "zf.pth"))
+    else:
+        SafeCheckpointer(model).load(str(tmp_path / "zf.pth"))
+        assert "conv2.weight" in messages() and (model.backbone.conv1.bias == 1).all()
+
+
+def test_a_file_with_a_record_may_hold_other_names(tmp_path):
+    cfg = detector_config("zf_4step.yaml", "paper")
+    torch.save({"model": {"something.else": torch.ones(1)}, "frcnn_alt": {}}, tmp_path / "zf.pth")
+    SafeCheckpointer(build_model(cfg)).load(str(tmp_path / "zf.pth"))
+
+
 def test_own_checkpoints_are_saved_and_resumed_as_before(tmp_path):
     torch.manual_seed(0)
     cfg = detector_config("zf_4step.yaml", "paper")

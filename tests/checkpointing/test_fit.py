@@ -144,19 +144,44 @@ def test_a_model_without_storage_has_the_same_shapes(released):
     }
 
 
-def test_what_was_fitted_once_is_not_fitted_again(released):
-    """Else a converted file, which keeps its record, would be scaled and permuted a second time."""
-    changes = [
-        "MODEL.ANCHOR_GENERATOR.NAME",
-        "DefaultAnchorGenerator",
-        "MODEL.RPN.BBOX_REG_WEIGHTS",
-        (2.0, 2.0, 2.0, 2.0),
-    ]
-    model = _model(*changes)
-    fitted = fit_to_model(read_checkpoint(released[0]), model)
-    again = fit_to_model(fitted, model)
-    assert again["frcnn_alt"]["input_format"] == "BGR" and again["model"].keys() == fitted["model"].keys()
-    assert all(torch.equal(again["model"][name], tensor) for name, tensor in fitted["model"].items())
+# What a converted file may have been fitted to, each with its preset.
+FITTED_TO = {
+    "paper": ["paper"],
+    "pyfrcnn": ["pyfrcnn"],  # without statistics of the RPN
+    "one logit": ["paper", "MODEL.RPN.HEAD_NAME", "StandardRPNHead"],
+    "size outside": ["paper", "MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchorGenerator"],
+    "ratios in another order": ["paper", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", [[2.0, 0.5, 1.0]]],
+    "weighted anchors": ["pyfrcnn", "MODEL.RPN.BBOX_REG_WEIGHTS", (2.0, 3.0, 5.0, 7.0)],
+    "fixed deviations": [
+        *["paper", "MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS", "fixed"],
+        *["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", (10.0, 10.0, 5.0, 5.0)],
+    ],
+    "all of it": ["modern"],
+}
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {name: _model(*changes, preset=preset) for name, (preset, *changes) in FITTED_TO.items()}
+
+
+@pytest.mark.parametrize("first", FITTED_TO)
+@pytest.mark.parametrize("second", FITTED_TO)
+def test_what_was_fitted_to_one_model_is_fitted_to_another_as_the_original_is(first, second, released, models):
+    """Else a converted file would be scaled and permuted twice, or have the anchors of one config under another."""
+    original = read_checkpoint(released[0])
+    converted = fit_to_model(original, models[first])
+    again, directly = (fit_to_model(checkpoint, models[second]) for checkpoint in (converted, original))
+    assert again["frcnn_alt"]["input_format"] == "BGR" and again["model"].keys() == directly["model"].keys()
+    assert all(torch.equal(again["model"][name], tensor) for name, tensor in directly["model"].items())
+    assert again["frcnn_alt"]["fitted_hash"] == directly["frcnn_alt"]["fitted_hash"]
+
+
+def test_the_models_expect_different_tensors(released, models):
+    """So that the test above tells them apart."""
+    original = read_checkpoint(released[0])
+    hashes = {name: fit_to_model(original, model)["frcnn_alt"]["fitted_hash"] for name, model in models.items()}
+    assert len(set(hashes.values())) == len(FITTED_TO)
 
 
 def test_own_files_pass_untouched():

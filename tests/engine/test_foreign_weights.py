@@ -1,8 +1,12 @@
 """Runs that start from files of Caffe or torchvision: what the plan says of them, and what the network starts from."""
 
+from frcnn_alt.checkpointing import load_whole_network, pixels_of_config
 from frcnn_alt.engine import RPN, AlternatingTrainer, make_plan
+from frcnn_alt.engine.convert import convert_weights
+from frcnn_alt.engine.initialize import initialize_step
 from frcnn_alt.engine.schedule import Schedule
 from frcnn_alt.engine.step import WEIGHTS, Step
+from frcnn_alt.engine.step_proposals import ProposalInputs
 from frcnn_alt.engine.step_selection import select_steps
 from frcnn_alt.engine.step_trainer import build_step_model
 
@@ -94,6 +98,49 @@ def test_a_step_that_starts_its_rpn_from_the_file(config, tmp_path):
     assert plan.problems == []
     (remark,) = [remark for remark in plan.remarks if "No step starts" in remark]
     assert remark.endswith("voc.caffemodel: fc6, fc7, cls_score, bbox_pred.")
+
+
+@pytest.fixture
+def released_and_converted(config, tmp_path):
+    """A released detector, and a .pth that was converted of it for another head, anchor order and deviations."""
+    _start_from(config, tmp_path / "released.caffemodel", _layers(config))
+    other = config.clone()
+    other.merge_from_list(
+        [
+            *["MODEL.RPN.HEAD_NAME", "StandardRPNHead", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", [[2.0, 1.0, 0.5]]],
+            *["MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS", "fixed"],
+            *["MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", (10.0, 10.0, 5.0, 5.0)],
+        ]
+    )
+    convert_weights(other, [config.MODEL.WEIGHTS], str(tmp_path / "converted.pth"))
+    return config.MODEL.WEIGHTS, str(tmp_path / "converted.pth")
+
+
+def test_a_step_begins_with_the_same_from_a_file_converted_for_another_config(config, released_and_converted):
+    components = ("backbone", "proposal_generator")
+    step = Step("rpn_again", RPN, "STEP1", dict.fromkeys(components, WEIGHTS), components)
+    schedule = Schedule((step,), dict.fromkeys(components, step.name), RPN)
+    states = []
+    for file in released_and_converted:
+        config.MODEL.WEIGHTS = file
+        plan = make_plan(config, schedule, select_steps(config, schedule), [])
+        assert plan.problems == [] and not any("start new" in remark for remark in plan.remarks)
+        model = build_step_model(config)
+        initialize_step(config, step, model, {WEIGHTS: file}, ProposalInputs())
+        states.append(model.state_dict())
+    for name, layer in (("objectness_logits", "rpn_cls_score"), ("anchor_deltas", "rpn_bbox_pred")):
+        released = torch.from_numpy(_layers(config)[layer][0]).float()
+        assert released.std() > 0
+        assert all(torch.equal(state[f"proposal_generator.rpn_head.{name}.weight"], released) for state in states)
+
+
+def test_a_given_step_is_the_same_from_a_file_converted_for_another_config(config, released_and_converted):
+    states = []
+    for file in released_and_converted:
+        model = build_step_model(config)
+        assert load_whole_network(model, file, pixels_of_config(config)) == []
+        states.append(model.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
 def test_a_file_that_is_no_caffe_model_is_a_problem(config, tmp_path):

@@ -73,7 +73,7 @@ def test_imagenet_weights(tmp_path, convert, detector):
     ]
     assert "not used: fc8" in lines
     assert "trained on BGR from 0 to 255, mean 102.9801 115.9465 122.7717, deviation 1 1 1" in lines
-    assert "TO MEND" not in printed
+    assert "TO MEND" not in printed and "for programs without" not in printed  # it fits any ZF-net
 
 
 def test_pair_for_a_config_of_detectron2s_components(tmp_path, convert, detector):
@@ -100,6 +100,29 @@ def test_pair_for_a_config_of_detectron2s_components(tmp_path, convert, detector
     expected = direct.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in predictor.model.state_dict().items())
     assert len(predictor(image)["instances"]) > 0
+    (line,) = [line for line in printed.splitlines() if line.startswith("for programs without frcnn_alt")]
+    assert "MODEL.RPN.HEAD_NAME StandardRPNHead" in line and "BBOX_REG_WEIGHTS (10.0, 10.0, 5.0, 5.0)" in line
+
+
+def test_a_file_converted_for_one_config_gives_the_originals_detections_under_another(tmp_path, convert, detector):
+    """Loaded under it, or converted once more; here from detectron2's head, anchors and deviations to the paper's."""
+    (tmp_path / "zf.caffemodel").write_bytes(net(detector[1]))
+    overlay = ["--overlay", ROOT / "configs" / "presets" / "modern.yaml"]
+    assert convert(*overlay, tmp_path / "zf.caffemodel", "-o", tmp_path / "modern.pth")[0] == 0
+    assert convert(tmp_path / "modern.pth", "-o", tmp_path / "again.pth")[0] == 0
+    assert convert(tmp_path / "zf.caffemodel", "-o", tmp_path / "paper.pth")[0] == 0
+    states = {}
+    for name in ("zf.caffemodel", "modern.pth", "again.pth", "paper.pth"):
+        model = build_model(detector_config("zf_4step.yaml", "paper"))
+        SafeCheckpointer(model).load(str(tmp_path / name))
+        states[name] = model.state_dict()
+    written = read_checkpoint(str(tmp_path / "again.pth"))
+    assert written["frcnn_alt"]["fitted_to"]["MODEL.RPN.HEAD_NAME"] == "SoftmaxRPNHead"
+    expected = states.pop("zf.caffemodel")
+    assert written["model"].keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(written["model"][name], tensor)
+        assert all(torch.equal(state[name], tensor) for state in states.values()), name
 
 
 def test_the_keys_to_set_are_told(tmp_path, convert, detector):
