@@ -129,6 +129,7 @@ def test_base_configs_hold_the_papers_values(name, expected):
         "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.1, 0.5],
         "MODEL.ROI_HEADS.IOU_LABELS": [-1, 0, 1],
         "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.3,
+        "MODEL.ROI_BOX_HEAD.FC_DIM": 4096,
         "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIPool",
         "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": 1.0,
         "MODEL.ROI_BOX_HEAD.DROPOUT": 0.5,

@@ -1,5 +1,7 @@
 """The Fast R-CNN part as the presets build it: its layers, its new weights, and a training pass from maps to losses."""
 
+import frcnn_alt
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import EventStorage
 from oracles.fast_rcnn_losses import fast_rcnn_losses
 from oracles.roi_max_pooling import roi_max_pool
-from region_scenes import CHANNELS, NUM_CLASSES, make_objects, make_proposals, preset_config, preset_roi_heads
+from region_scenes import CHANNELS, CONFIGS, NUM_CLASSES, make_objects, make_proposals, preset_config, preset_roi_heads
 from torch import nn
 
 PRESETS = ["paper", "pyfrcnn"]
@@ -20,8 +22,10 @@ SIZE = (160, 192)
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("network, channels, bins, inputs", [("ZF", 256, 6, 9216), ("VGG16", 512, 7, 25088)])
 def test_box_head_is_the_networks_own(preset, network, channels, bins, inputs):
-    cfg = preset_config(preset, network)
-    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 4096
+    """As the configs that train have it: nothing is set here."""
+    cfg = frcnn_alt.get_cfg()
+    for name in (f"{network.lower()}_4step.yaml", f"presets/{preset}.yaml"):
+        cfg.merge_from_file(str(CONFIGS / name))
     assert bins == cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
     with torch.device("meta"):
         head = build_box_head(cfg, ShapeSpec(channels=channels, height=bins, width=bins))
