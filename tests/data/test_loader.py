@@ -59,6 +59,20 @@ def _draw(image):
     return image["id"], float(np.random.uniform())  # as detectron2's augmentations draw
 
 
+def test_a_square_counts_as_portrait():
+    cfg = get_cfg()
+    cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS = 2, 0
+    sizes = {"landscape": (3, 2), "square": (2, 2), "portrait": (2, 3)}
+    dicts = [
+        {"id": name, "width": width, "height": height, "annotations": [{"iscrowd": 0}]}
+        for name, (width, height) in sizes.items()
+        for _ in range(3)
+    ]
+    loader = build_train_loader(cfg, dicts, lambda image: image["id"], seed=1)
+    batches = {tuple(sorted(batch)) for batch in itertools.islice(iter(loader), 60)}
+    assert batches == {("landscape",) * 2, ("portrait",) * 2, ("portrait", "square"), ("square",) * 2}
+
+
 def test_augmentations_do_not_depend_on_workers_or_on_a_resume():
     alone = _draws(0)
     assert _draws(2) == alone

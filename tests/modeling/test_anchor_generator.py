@@ -10,7 +10,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator, build_anchor_generator
 from detectron2.structures import Boxes, pairwise_iou
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from oracles.anchors import anchors_of_map, cell_anchors, inside_by_type, same_centre_overlap
 
@@ -148,12 +148,21 @@ def test_stock_anchors_have_the_centres_but_not_the_sides():
 
 @given(
     sizes=st.lists(st.integers(8, 700), min_size=1, max_size=4),
-    aspect_ratios=st.lists(st.sampled_from([0.2, 0.3333, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0]), min_size=1, max_size=4),
+    aspect_ratios=st.lists(
+        st.sampled_from([0.2, 0.3333, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 5.5]), min_size=1, max_size=4
+    ),
 )
+@example(sizes=[16], aspect_ratios=[5.5])
 def test_any_sizes_follow_the_originals_rule(sizes, aspect_ratios):
     boxes = anchors_on((1, 1), sizes=[sizes], aspect_ratios=[aspect_ratios]).tensor.numpy()
     expected = cell_anchors([size / 16 for size in sizes], aspect_ratios)
     np.testing.assert_allclose(boxes, continuous(expected), atol=1e-4)
+
+
+def test_a_half_is_rounded_up_and_not_to_the_even_side():
+    """Of the paper's ratios 0.5 alone gives a half, 11.5, which is 12 either way; 5.5 gives 7 x 38.5."""
+    x1, y1, x2, y2 = anchors_on((1, 1), sizes=[[16]], aspect_ratios=[[5.5]]).tensor[0].tolist()
+    assert (x2 - x1, y2 - y1) == (7, 39)
 
 
 def test_a_size_that_is_no_multiple_of_16_is_not_rounded():
