@@ -8,6 +8,7 @@ from frcnn_alt.engine.meta_model import build_meta_model
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch import nn
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 VOC07 = {"STEP1": (1, 80000, (60000,), 0.001), "STEP2": (2, 40000, (30000,), 0.001)}
@@ -31,8 +32,11 @@ DATA_SETS = {
     "vgg16_joint": (("voc_2007_trainval",), ("voc_2007_test",)),
     "zf_joint_nonapproximate": (("voc_2007_trainval",), ("voc_2007_test",)),
     "vgg16_joint_nonapproximate": (("voc_2007_trainval",), ("voc_2007_test",)),
+    "vgg16_joint_coco": (("coco_2014_train", "coco_2014_valminusminival"), ("coco_2014_minival",)),
+    "vgg16_fast_rcnn_coco": (("coco_2014_train",), ("coco_2014_minival",)),
 }
 JOINT = ["zf_joint", "vgg16_joint", "zf_joint_nonapproximate", "vgg16_joint_nonapproximate"]
+PYFRCNN_ON_COCO = ["vgg16_joint_coco", "vgg16_fast_rcnn_coco"]
 
 
 def load(name):
@@ -68,7 +72,7 @@ def test_data_sets_are_known_to_detectron2_and_have_as_many_classes(name):
 
 def test_every_leaf_beside_the_base_files_is_checked_here():
     leaves = {path.stem for path in CONFIGS.glob("*.yaml") if not path.name.startswith("Base-")}
-    assert leaves == set(DATA_SETS) == set(SCHEDULES) | set(JOINT)
+    assert leaves == set(DATA_SETS) == set(SCHEDULES) | {*JOINT, *PYFRCNN_ON_COCO}
 
 
 def test_coco_differs_from_voc_in_anchors_background_and_classes_alone():
@@ -117,6 +121,44 @@ def test_joint_training_has_the_values_of_py_faster_rcnn(name):
     assert rpn.BBOX_REG_NORMALIZER == "samples" and rpn.PROPOSALS_IN_TRAINING and not cfg.MODEL.FREEZE_COMPONENTS
     frozen_blocks = {"zf": 0, "vgg16": 2}[name.split("_")[0]]
     assert frozen_blocks == cfg.MODEL.BACKBONE.FREEZE_AT
+
+
+@pytest.mark.parametrize(
+    "name, drop, end, regions",
+    [("vgg16_joint_coco", 350000, 490000, 128), ("vgg16_fast_rcnn_coco", 200000, 280000, 64)],
+)
+def test_coco_has_the_schedules_of_py_faster_rcnn(name, drop, end, regions):
+    """SPEC 6.5: two images a batch, by accumulation or as they are; no dropout."""
+    cfg = load(name)
+    (step,) = build_schedule(cfg).steps
+    assert step.kind == name.split("_", 1)[1].rsplit("_", 1)[0]
+    cfg = configure_step(cfg, step, "out")
+    solver = cfg.SOLVER
+    assert (solver.BASE_LR, tuple(solver.STEPS), solver.MAX_ITER, solver.IMS_PER_BATCH) == (0.001, (drop,), end, 2)
+    assert (solver.MOMENTUM, solver.WEIGHT_DECAY, solver.BIAS_LR_FACTOR, solver.GAMMA) == (0.9, 0.0005, 2.0, 0.1)
+    assert (cfg.MODEL.ROI_BOX_HEAD.DROPOUT, cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE) == (0, regions)
+    network = build_meta_model(cfg)
+    assert network.roi_heads.box_predictor.cls_score.out_features == 81
+    assert [layer.p for layer in network.roi_heads.box_head if isinstance(layer, nn.Dropout)] == [0, 0]
+
+
+def test_joint_training_on_coco_differs_from_voc_in_anchors_classes_dropout_and_length_alone():
+    coco, voc = load("vgg16_joint_coco"), load("vgg16_joint")
+    assert coco.MODEL.ANCHOR_GENERATOR.SIZES == [[64, 128, 256, 512]]
+    for key in ("ANCHOR_GENERATOR.SIZES", "ROI_HEADS.NUM_CLASSES", "ROI_BOX_HEAD.DROPOUT"):
+        node, leaf = key.split(".")
+        coco.MODEL[node][leaf] = voc.MODEL[node][leaf]
+    for node in ("DATASETS", "SCHEDULE"):
+        coco[node] = voc[node]
+    assert coco == voc
+
+
+def test_fast_rcnn_on_coco_trains_on_what_py_faster_rcnn_does():
+    """At most 2000 proposals, none of them in crowds; background from 0.1, and the statistics of each class."""
+    cfg = load("vgg16_fast_rcnn_coco")
+    assert cfg.DATASETS.PROPOSAL_CROWD_THRESH == 0.7 and cfg.DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN == 2000
+    assert (cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS, cfg.MODEL.ROI_HEADS.IOU_LABELS) == ([0.1, 0.5], [-1, 0, 1])
+    assert cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS == "per_class"
 
 
 @pytest.mark.parametrize("net", ["zf", "vgg16"])

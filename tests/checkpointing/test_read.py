@@ -8,6 +8,7 @@ from frcnn_alt.checkpointing import CheckpointError, file_sha256, read_checkpoin
 import numpy as np
 import pytest
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
 
 
 class _RunsCode:
@@ -32,6 +33,35 @@ def test_pkl_with_arrays_is_read(tmp_path):
     with open(tmp_path / "a.pkl", "wb") as file:
         pickle.dump({"model": {"x": np.arange(4, dtype=np.float32)}, "__author__": "somebody"}, file)
     assert torch.equal(read_checkpoint(str(tmp_path / "a.pkl"))["model"]["x"], torch.arange(4.0))
+
+
+ARRAYS = {"conv1_w": np.ones((2, 3), np.float32), "conv1_b": np.zeros(2, np.float32)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": ARRAYS, "__author__": "somebody"},  # the model zoo: names are taken as they are
+        {"blobs": {**ARRAYS, "conv1_w_momentum": np.ones((2, 3), np.float32)}},  # Caffe2's detectors: names are guessed
+        {**ARRAYS, "fc1000_w": np.ones((4, 2), np.float32)},  # Caffe2's ImageNet files
+    ],
+)
+def test_a_pkl_is_read_as_detectron2_reads_it(tmp_path, content):
+    path = str(tmp_path / "a.pkl")
+    with open(path, "wb") as file:
+        pickle.dump(content, file)
+    ours, theirs = read_checkpoint(path), DetectionCheckpointer(torch.nn.Linear(1, 1))._load_file(path)
+    assert ours.keys() == theirs.keys() and ours["model"].keys() == theirs["model"].keys()
+    assert {key: ours[key] for key in ours if key != "model"} == {key: theirs[key] for key in theirs if key != "model"}
+    assert all(np.array_equal(ours["model"][name], array) for name, array in theirs["model"].items())
+
+
+def test_a_pkl_that_names_no_author_is_read_as_it_is_named(tmp_path):
+    """detectron2 would take its one entry for a layer of Caffe2."""
+    with open(tmp_path / "a.pkl", "wb") as file:
+        pickle.dump({"model": ARRAYS}, file)
+    read = read_checkpoint(str(tmp_path / "a.pkl"))
+    assert read["model"].keys() == ARRAYS.keys() and "matching_heuristics" not in read
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "pth"])

@@ -84,6 +84,10 @@ def test_step_2_neither_trains_nor_measures_on_what_lies_in_crowds(flipped_image
 
     seen = [(image["image_id"], image["proposals"].proposal_boxes.tensor.cpu().numpy()) for b in batches for image in b]
     assert seen
+    crowd_in = [CROWD, [WIDTH - CROWD[2], CROWD[1], WIDTH - CROWD[0], CROWD[3]]]  # crowds themselves are no objects
+    for image in (image for batch in batches for image in batch):
+        objects = image["instances"].gt_boxes.tensor.cpu().numpy()
+        assert len(objects) > 0 and not any(np.allclose(box, crowd) for box in objects for crowd in crowd_in)
     rows = {image["image_id"]: row for row, image in enumerate(dicts)}
     for image_id, boxes in seen:
         row = rows[image_id]

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from frcnn_alt import get_cfg
-from frcnn_alt.engine import build_schedule, configure_step
+from frcnn_alt.engine import StepTrainer, build_schedule, configure_step
+from frcnn_alt.engine.meta_model import build_meta_model
 
 import numpy as np
 import pytest
@@ -36,6 +37,22 @@ def test_momentum_and_weight_decay_are_the_same_for_weights_and_biases(name, ste
     step = steps[name]
     assert set(step.momenta.values()) == {0.9} and set(step.decays.values()) == {0.0005}
     assert {parameter.split(".")[-1] for parameter in step.decays} == {"weight", "bias"}
+
+
+def test_fast_rcnns_own_program_decays_no_biases():
+    """Its values are a key of detectron2's: SOLVER.WEIGHT_DECAY_BIAS 0."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / "vgg16_4step.yaml"))
+    cfg.SOLVER.WEIGHT_DECAY_BIAS = 0.0
+    step_cfg = configure_step(cfg, build_schedule(cfg)["step2_fast_rcnn"], "out")
+    model = build_meta_model(step_cfg)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    decays = {
+        (names[parameter].split(".")[-1], group["weight_decay"])
+        for group in StepTrainer.build_optimizer(step_cfg, model).param_groups
+        for parameter in group["params"]
+    }
+    assert decays == {("weight", 0.0005), ("bias", 0.0)}
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from frcnn_alt import get_cfg
+from frcnn_alt.report.pictures import SCORE_THRESHOLD
 
 import numpy as np
 import pytest
@@ -88,6 +89,19 @@ def test_draws_what_the_network_says_above_the_threshold(tool, network, photogra
     name = CLASSES[int(prediction["instances"].pred_classes[best])]
     assert boxes[0].label == f"{name} {float(scores[best]):.2f}"
     assert boxes[0].box == prediction["instances"].pred_boxes.tensor[best].tolist()
+
+
+def test_detections_below_six_tenths_are_not_drawn(tool, visualize, network, photographs, capsys, monkeypatch):
+    """As in the paper's figures and both programs' demonstrations (SPEC 5.4), and in the report's pictures."""
+    assert SCORE_THRESHOLD == 0.6
+    assert visualize("--input", photographs / "a.jpg") == 0
+    assert "a.jpg: 0 detections" in capsys.readouterr().out  # an untrained network is sure of nothing
+
+    found = predictor_of(tool, network)(tool.read_image(str(photographs / "a.jpg"), format="BGR"))["instances"][:4]
+    found.scores = torch.tensor([0.7, 0.6001, 0.5999, 0.51])
+    monkeypatch.setattr(tool, "build_predictor", lambda cfg: lambda image: {"instances": found})
+    assert visualize("--input", photographs / "a.jpg") == 0
+    assert "a.jpg: 2 detections" in capsys.readouterr().out
 
 
 def test_proposals_are_those_of_the_whole_network(tool, network, photographs):

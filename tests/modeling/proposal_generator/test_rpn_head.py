@@ -109,3 +109,22 @@ def test_the_difference_learns_twice_as_fast_as_one_logit():
     step = sigmoid.objectness_logits.weight.detach() - before
     assert step.abs().max() > 1e-4
     torch.testing.assert_close(difference() - before, 2 * step, rtol=1e-3, atol=1e-7)
+
+
+def test_decay_acts_on_two_vectors():
+    """SPEC 4.1: without a loss both shrink as one sigmoid's weights would; beside a loss their difference, which learns
+    twice as fast, is held back half as much.
+    """
+    torch.manual_seed(4)
+    rate, decay = 0.1, 0.5
+    head = SoftmaxRPNHead(in_channels=5, num_anchors=3)
+    background, foreground = (block.clone() for block in head.objectness_logits.weight.detach().chunk(2))
+    optimizer = torch.optim.SGD(head.parameters(), lr=rate, weight_decay=decay)
+    slope = torch.randn_like(background)  # of a loss, in the difference
+    (slope * torch.sub(*head.objectness_logits.weight.chunk(2)[::-1])).sum().backward()
+    optimizer.step()
+    decayed = head.objectness_logits.weight.detach().chunk(2)
+    torch.testing.assert_close(decayed[0], (1 - rate * decay) * background + rate * slope)
+    torch.testing.assert_close(decayed[1], (1 - rate * decay) * foreground - rate * slope)
+    difference = (1 - rate * decay) * (foreground - background) - 2 * rate * slope
+    torch.testing.assert_close(decayed[1] - decayed[0], difference)

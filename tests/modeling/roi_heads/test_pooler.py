@@ -149,6 +149,21 @@ def test_every_sixteenth_box_reaches_a_cell_less_with_inclusive_corners():
     assert set((stock - inclusive).tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("corners", CORNERS)
+def test_boxes_over_the_same_cells_have_the_same_features(corners):
+    """So pooling them once, as both programs do to be faster, changes no result (SPEC 5.4)."""
+    random = np.random.RandomState(1)
+    feature = random.randn(2, 12, 15).astype(np.float32)
+    starts = random.randint(0, 60, (400, 2))
+    boxes = np.concatenate([starts, starts + 30 + random.rand(400, 2) * 40], axis=1).astype(np.float32)
+    pooled = pool(feature, boxes, 6, corners)
+    of_cells = {}
+    for box, values in zip(boxes, pooled):
+        of_cells.setdefault(cells_of(box, 16, **CORNERS[corners]), []).append(values)
+    assert max(map(len, of_cells.values())) > 3 and len(of_cells) > 50
+    assert all(torch.equal(values, same[0]) for same in of_cells.values() for values in same)
+
+
 def test_boxes_of_an_image_are_pooled_from_its_own_map():
     features = torch.stack([torch.full((1, 4, 4), float(n)) for n in (1, 2, 3)])
     box = torch.tensor([[0.0, 0.0, 32.0, 32.0]])
