@@ -136,7 +136,7 @@ def test_coco_has_the_schedules_of_py_faster_rcnn(name, drop, end, regions):
     solver = cfg.SOLVER
     assert (solver.BASE_LR, tuple(solver.STEPS), solver.MAX_ITER, solver.IMS_PER_BATCH) == (0.001, (drop,), end, 2)
     assert (solver.MOMENTUM, solver.WEIGHT_DECAY, solver.BIAS_LR_FACTOR, solver.GAMMA) == (0.9, 0.0005, 2.0, 0.1)
-    assert (cfg.MODEL.ROI_BOX_HEAD.DROPOUT, cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE) == (0, regions)
+    assert regions == cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE and cfg.MODEL.ROI_BOX_HEAD.DROPOUT == 0
     network = build_meta_model(cfg)
     assert network.roi_heads.box_predictor.cls_score.out_features == 81
     assert [layer.p for layer in network.roi_heads.box_head if isinstance(layer, nn.Dropout)] == [0, 0]
