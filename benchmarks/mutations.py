@@ -1,7 +1,7 @@
 """Break one rule of the package at a time, on purpose, and see which test notices.
 
     python benchmarks/mutations.py                  # all of benchmarks/mutations.yaml, a Markdown table to the screen
-    python benchmarks/mutations.py --only decode    # those whose rule contains the word
+    python benchmarks/mutations.py --only decode    # those whose rule contains the word; may be given again
 
 Each mutation replaces a piece of text in a copy of the repository and runs the tests of the room concerned, and the
 whole suite if these pass. A mutation that no test notices is a rule that nothing proves: the exit status is then 1.
@@ -60,9 +60,12 @@ def first_failure(root: Path, tests: List[str]) -> Optional[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", default="", help="a word of the rule's name")
+    parser.add_argument(
+        "--only", action="append", metavar="WORDS", help="rules whose name contains them; may be given again"
+    )
     arguments = parser.parse_args()
-    mutations = [m for m in read_mutations() if arguments.only in m["rule"]]
+    wanted = arguments.only or [""]
+    mutations = [m for m in read_mutations() if any(words in m["rule"] for words in wanted)]
     if not mutations:
         parser.error(f"no rule in {MUTATIONS.name} contains {arguments.only!r}")
     unnoticed = 0
