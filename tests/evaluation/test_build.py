@@ -101,24 +101,6 @@ def test_voc_layout(voc_folder, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["detections.jsonl"]
 
 
-class HalfRight(nn.Module):
-    """Says of every image what it was told: (class, score, box in continuous pixels), right or wrong."""
-
-    def __init__(self, answers):
-        super().__init__()
-        self.answers = answers
-
-    def forward(self, inputs):
-        outputs = []
-        for record in inputs:
-            classes, scores, boxes = zip(*self.answers[record["image_id"]])
-            result = Instances((record["height"], record["width"]))
-            result.pred_boxes, result.scores = Boxes(torch.tensor(boxes)), torch.tensor(scores)
-            result.pred_classes = torch.tensor(classes)
-            outputs.append({"instances": result})
-        return outputs
-
-
 @pytest.mark.parametrize("year", [2007, 2012])
 def test_the_year_of_the_data_set_decides_which_metric_it_is(year, voc_folder, tmp_path):
     """VOC 2007: 11 points. VOC 2012: the area. Where two of three objects are found among errors they differ."""
@@ -127,19 +109,19 @@ def test_the_year_of_the_data_set_decides_which_metric_it_is(year, voc_folder, t
     MetadataCatalog.get("voc_of_a_year").evaluator_type = "pascal_voc"  # as detectron2 says of its own
     cfg = get_cfg()
     cfg.DATASETS.TEST, cfg.MODEL.ROI_HEADS.NUM_CLASSES = ("voc_of_a_year",), 1
-    wrong = [40.0, 5.0, 58.0, 35.0]
-    answers = {
-        "a": [(0, 0.9, wrong), (0, 0.8, [1.0, 1.0, 30.0, 30.0])],
-        "b": [(0, 0.7, wrong), (0, 0.3, [2.0, 1.0, 31.0, 30.0])],
-        "c": [(0, 0.5, wrong)],
-    }
-    result, _ = evaluate(cfg, HalfRight(answers), tmp_path / "output")
-    detections = [
-        (image, score, [x1 + 1, y1 + 1, x2, y2])
-        for image, said in answers.items()
-        for _, score, (x1, y1, x2, y2) in said
-    ]
-    truth = {image: [(list(box), False) for _, *box in of_image] for image, of_image in objects.items()}
+    wrong = (41, 6, 58, 35)
+    said = {"a": {0.9: wrong, 0.8: (2, 2, 30, 30)}, "b": {0.7: wrong, 0.3: (3, 2, 31, 30)}, "c": {0.5: wrong}}
+
+    def model(inputs):
+        instances = Instances((40, 60))
+        boxes = torch.tensor(list(said[inputs[0]["image_id"]].values())) - torch.tensor([1.0, 1.0, 0.0, 0.0])
+        instances.pred_boxes, instances.scores = Boxes(boxes), torch.tensor(list(said[inputs[0]["image_id"]]))
+        instances.pred_classes = torch.zeros(len(boxes), dtype=torch.int64)
+        return [{"instances": instances}]
+
+    result, _ = evaluate(cfg, model, tmp_path / "output")
+    detections = [(image, score, box) for image in said for score, box in said[image].items()]
+    truth = {image: [(box, False) for _, *box in of_image] for image, of_image in objects.items()}
     expected = {y: 100 * average_precision(detections, truth, 0.5, y) for y in (2007, 2012)}
     assert abs(expected[2007] - expected[2012]) > 0.5
     assert result["bbox"]["AP50"] == pytest.approx(expected[year])
