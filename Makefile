@@ -76,7 +76,7 @@ demo: venv
 	@$(VENV_PYTHON) tools/train_net.py --config-file $(DEMO_CONFIG) --resume
 
 test: venv
-	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 lint: venv
 	@$(VENV_PYTHON) -m ruff check .

@@ -44,6 +44,6 @@ setup(
         "opencv": ["opencv-contrib-python-headless"],
         # MATLAB's .mat files: the release's mean image, published proposals.
         "matlab": ["scipy"],
-        "dev": ["pytest", "hypothesis", "ruff==0.17.5", "scipy"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff==0.17.5", "scipy"],
     },
 )
