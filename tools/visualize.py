@@ -12,9 +12,10 @@ import sys
 from typing import Any, Dict, List, Optional
 
 from frcnn_alt import get_cfg
-from frcnn_alt.checkpointing import CheckpointError, SafeCheckpointer, weight_files
+from frcnn_alt.checkpointing import CheckpointError, SafeCheckpointer, missing_files
 from frcnn_alt.data import DatasetError
 from frcnn_alt.engine.defaults import ConfigError, setup_cfg
+from frcnn_alt.engine.network import RPN, configure_network
 from frcnn_alt.engine.trained_network import find_trained_network
 from frcnn_alt.report import LabelledBox, class_color, draw_boxes
 
@@ -30,8 +31,6 @@ from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-# The same network without its RoI heads, which gives proposals in the frame of the original image.
-_PROPOSAL_NETWORKS = {"FasterRCNN": "FasterRCNNProposalNetwork", "GeneralizedRCNN": "ProposalNetwork"}
 
 
 class InputError(ValueError):
@@ -90,7 +89,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
         away = ["DATASETS.VOC_LAYOUT.ROOT", "", "DATASETS.COCO_JSON.TRAIN_JSON", "", "DATASETS.COCO_JSON.TEST_JSON", ""]
         cfg = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=[*args.opts, *away]))
     find_trained_network(cfg, args)
-    if not cfg.MODEL.WEIGHTS or not all(map(os.path.isfile, weight_files(cfg.MODEL.WEIGHTS))):
+    if not cfg.MODEL.WEIGHTS or missing_files(cfg.MODEL.WEIGHTS):
         raise ConfigError(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist. Give the config.yaml of a finished run, or add "
             "MODEL.WEIGHTS <file> at the end of the command."
@@ -101,8 +100,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
             "without: give the config.yaml of the whole run, whose network makes its own."
         )
     if args.proposals > 0:
-        if cfg.MODEL.META_ARCHITECTURE in _PROPOSAL_NETWORKS:
-            cfg.MODEL.META_ARCHITECTURE = _PROPOSAL_NETWORKS[cfg.MODEL.META_ARCHITECTURE]
+        configure_network(cfg, RPN)  # without RoI heads it gives proposals in the frame of the original image
         cfg.MODEL.RPN.POST_NMS_TOPK_TEST = args.proposals
     return cfg
 

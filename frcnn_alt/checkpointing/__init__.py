@@ -13,7 +13,7 @@ from .components import (
 from .errors import CheckpointError
 from .fit import fit_to_model
 from .pixels import check_pixels, pixel_disagreement, pixels_of_config, pixels_of_model
-from .read import file_sha256, is_remote, read_checkpoint, weight_files, write_checkpoint
+from .read import file_sha256, is_remote, missing_files, read_checkpoint, weight_files, write_checkpoint
 from .whole import load_whole_network, match_whole_network
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "load_whole_network",
     "match_initial_weights",
     "match_whole_network",
+    "missing_files",
     "names_from",
     "pixel_disagreement",
     "pixels_of_config",

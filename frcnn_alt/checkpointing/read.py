@@ -47,6 +47,11 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def missing_files(path: str) -> List[str]:
+    """Return those of the files that a value of MODEL.WEIGHTS names which are not there; remote ones may be."""
+    return [name for name in weight_files(path) if not is_remote(name) and not os.path.isfile(name)]
+
+
 def _local_file(path: str) -> str:
     """Fetch a remote file, once: detectron2 keeps it in its cache."""
     if not is_remote(path):

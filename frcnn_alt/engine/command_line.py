@@ -16,12 +16,13 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ..checkpointing import CheckpointError, load_whole_network, pixels_of_config, weight_files
+from ..checkpointing import CheckpointError, load_whole_network, missing_files, pixels_of_config, weight_files
 from ..data import check_datasets
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
 from .failures import guarded
 from .manifest import write_json
+from .plan import Plan, refuse_to_start
 from .processes import log_processes, run_on_processes
 from .stored_proposals import check_proposal_sets
 from .trained_network import find_trained_network
@@ -56,8 +57,11 @@ def _left_by_a_run(cfg: CfgNode) -> List[str]:
     return [path for path in paths if os.path.exists(path)]
 
 
-def _check_folder(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Refuse to write over a run unasked; with --overwrite remove what would pass for the new run's results."""
+def _check_folder(cfg: CfgNode, args: argparse.Namespace, plan: Callable[[], Plan]) -> None:
+    """Refuse to write over a run unasked; with --overwrite remove what would pass for the new run's results.
+
+    Before, the new run is planned: one that cannot start leaves the old one as it is.
+    """
     try:
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     except OSError as error:
@@ -70,6 +74,13 @@ def _check_folder(cfg: CfgNode, args: argparse.Namespace) -> None:
             f"{cfg.OUTPUT_DIR} holds a run already: --resume goes on with it (and does nothing twice), --overwrite "
             "begins anew, OUTPUT_DIR <folder> writes elsewhere."
         )
+    if left:
+        refuse_to_start(plan())
+        if any(os.path.realpath(weights) in map(os.path.realpath, left) for weights in weight_files(cfg.MODEL.WEIGHTS)):
+            raise ConfigError(
+                f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is of the run that --overwrite would remove: choose another "
+                "OUTPUT_DIR."
+            )
     for path in left:
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
@@ -86,7 +97,7 @@ def _which_network_instead(run_folder: str) -> str:
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     find_trained_network(cfg, args)
-    if not cfg.MODEL.WEIGHTS or not all(map(os.path.isfile, weight_files(cfg.MODEL.WEIGHTS))):
+    if not cfg.MODEL.WEIGHTS or missing_files(cfg.MODEL.WEIGHTS):
         raise ConfigError(f"--eval-only needs a trained network; MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist.")
     if not cfg.DATASETS.TEST:
         raise ConfigError("--eval-only has nothing to evaluate on: DATASETS.TEST is empty.")
@@ -148,7 +159,7 @@ def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None
         print(plan)
         return 1 if plan.problems else 0
     if comm.is_main_process():
-        _check_folder(cfg, args)
+        _check_folder(cfg, args, trainer.plan)
     comm.synchronize()
     cfg.freeze()
     default_setup(cfg, args)

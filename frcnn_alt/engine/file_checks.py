@@ -5,7 +5,7 @@ from typing import List
 
 from detectron2.config import CfgNode
 
-from ..checkpointing import is_remote, weight_files
+from ..checkpointing import missing_files
 from ..modeling.mean_image import read_mean_image
 
 __all__ = ["check_files"]
@@ -26,15 +26,14 @@ _WHERE_WEIGHTS = {
 
 def _check_weights(cfg: CfgNode) -> List[str]:
     problems = []
-    for path in weight_files(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else ():
-        if not is_remote(path) and not os.path.isfile(path):
-            what = "is a folder" if os.path.isdir(path) else "does not exist"
-            problems.append(
-                f"MODEL.WEIGHTS: {path} {what}. "
-                "Make it with `python tools/pretrain_backbone.py --config-file <this config>`, on an ImageNet-layout "
-                "folder (PRETRAIN.DATA) or on crops of the training split; or name another file; or set it to '' to "
-                f"train from random weights. {_WHERE_WEIGHTS.get(cfg.MODEL.BACKBONE.NAME, '')}".rstrip()
-            )
+    for path in missing_files(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else ():
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        problems.append(
+            f"MODEL.WEIGHTS: {path} {what}. "
+            "Make it with `python tools/pretrain_backbone.py --config-file <this config>`, on an ImageNet-layout "
+            "folder (PRETRAIN.DATA) or on crops of the training split; or name another file; or set it to '' to "
+            f"train from random weights. {_WHERE_WEIGHTS.get(cfg.MODEL.BACKBONE.NAME, '')}".rstrip()
+        )
     return problems
 
 

@@ -5,7 +5,7 @@ import datetime
 import logging
 import os
 import time
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Sequence
 
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import PeriodicCheckpointer
@@ -32,11 +32,11 @@ class ScheduleProgress(HookBase):
     images cost more.
 
     Args:
-        steps: plan entries of the steps of this run, in order; "proposal_images" tells how many images a step proposes
-            for.
+        steps: plan entries of all steps, in order; "proposal_images" tells how many images a step proposes for.
         current: index of the step that this hook is for.
         seconds_per_image: kind of step, or `PROPOSALS` -> measured seconds per image; shared by the hooks of a run.
         evaluation_images: of the final network.
+        left_out: names of steps that this run neither trains nor is given.
         period: seconds between two messages.
     """
 
@@ -46,12 +46,14 @@ class ScheduleProgress(HookBase):
         current: int,
         seconds_per_image: Dict[str, float],
         evaluation_images: int = 0,
+        left_out: Sequence[str] = (),
         period: float = 20.0,
     ):
         self.steps = steps
         self.current = current
         self.seconds_per_image = seconds_per_image
         self.evaluation_images = evaluation_images
+        self.left_out = left_out
         self.period = period
 
     def before_train(self) -> None:
@@ -66,7 +68,11 @@ class ScheduleProgress(HookBase):
             return
         self._last = now
         left = self._training(entry, entry["max_iter"] - self.trainer.iter - 1) + self._proposals(entry)
-        later = [step for step in self.steps[self.current + 1 :] if step.get("state") not in (FINISHED, GIVEN)]
+        later = [
+            step
+            for step in self.steps[self.current + 1 :]
+            if step.get("state") not in (FINISHED, GIVEN) and step["name"] not in self.left_out
+        ]
         after = sum(self._training(step, step["max_iter"]) + self._proposals(step) for step in later)
         after += self.evaluation_images * self._rate(PROPOSALS)
         end = datetime.datetime.now() + datetime.timedelta(seconds=left + after)

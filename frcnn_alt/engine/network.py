@@ -7,7 +7,7 @@ from typing import Dict, Tuple
 
 from detectron2.config import CfgNode
 
-__all__ = ["FAST_RCNN", "JOINT", "NETWORKS", "RPN", "UNSHARED", "configure_network"]
+__all__ = ["FAST_RCNN", "JOINT", "NETWORKS", "RPN", "UNSHARED", "configure_network", "is_of_a_part"]
 
 RPN = "rpn"  # backbone and proposal generator
 FAST_RCNN = "fast_rcnn"  # backbone and RoI heads, on stored proposals
@@ -27,7 +27,7 @@ _PROPOSAL_NETWORKS = {"FasterRCNN": "FasterRCNNProposalNetwork"}
 
 
 def configure_network(cfg: CfgNode, network: str) -> None:
-    """Change `cfg`, the config of a R-CNN, in place, so that it builds `network`.
+    """Change `cfg`, the config of a R-CNN, in place, so that it builds `network`; twice is as once.
 
     Args:
         cfg: not frozen.
@@ -35,10 +35,17 @@ def configure_network(cfg: CfgNode, network: str) -> None:
     """
     if network == RPN:
         whole = cfg.MODEL.META_ARCHITECTURE
-        cfg.MODEL.META_ARCHITECTURE = _PROPOSAL_NETWORKS.get(whole, "ProposalNetwork")
+        if whole not in _PROPOSAL_NETWORKS.values():
+            cfg.MODEL.META_ARCHITECTURE = _PROPOSAL_NETWORKS.get(whole, "ProposalNetwork")
     elif network == FAST_RCNN:
         cfg.MODEL.PROPOSAL_GENERATOR.NAME = "PrecomputedProposals"
         cfg.MODEL.LOAD_PROPOSALS = True
-    elif network == UNSHARED:
+    elif network == UNSHARED and cfg.MODEL.PROPOSAL_GENERATOR.NAME != "UnsharedProposalGenerator":
         cfg.MODEL.PROPOSAL_GENERATOR.INNER_NAME = cfg.MODEL.PROPOSAL_GENERATOR.NAME
         cfg.MODEL.PROPOSAL_GENERATOR.NAME = "UnsharedProposalGenerator"
+
+
+def is_of_a_part(cfg: CfgNode) -> bool:
+    """Whether `cfg` is configured for a part of a R-CNN already: proposals alone, or a detector on stored ones."""
+    alone = ("ProposalNetwork", *_PROPOSAL_NETWORKS.values())
+    return cfg.MODEL.LOAD_PROPOSALS or cfg.MODEL.META_ARCHITECTURE in alone

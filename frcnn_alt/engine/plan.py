@@ -8,9 +8,10 @@ from typing import Any, Dict, List
 
 from tabulate import tabulate
 
+from .defaults import ConfigError
 from .manifest import GIVEN, PENDING
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "refuse_to_start"]
 
 
 @dataclass
@@ -68,3 +69,13 @@ class Plan:
         lines += [f"note: {remark}" for remark in self.remarks]
         lines += [f"TO MEND: {problem}" for problem in self.problems]
         return "\n".join(lines)
+
+
+def refuse_to_start(plan: Plan) -> None:
+    """Do nothing if the plan is without problems.
+
+    Raises:
+        ConfigError: else, with the whole plan.
+    """
+    if plan.problems:
+        raise ConfigError(f"the run cannot start, {len(plan.problems)} to mend at the end of its plan:\n{plan}")

@@ -7,16 +7,19 @@ import os
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
 from ..checkpointing import file_sha256, hash_tensors, select_components
 from .defaults import ConfigError
+from .freezing import hold_frozen_norms
 from .hooks import PROPOSALS, ScheduleProgress, step_log
 from .initialize import initialize_step
 from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash, has_no_effect, write_text
 from .peak_memory import PeakMemory
+from .schedule import Schedule
 from .step import FILES, WEIGHTS, Step, configure_step, recomputes_flipped_images
 from .step_proposals import ProposalInputs, inputs_from_files, inputs_from_step, verify_proposals, write_proposals
 from .step_trainer import StepTrainer
@@ -31,6 +34,7 @@ class StepRun:
 
     Args:
         cfg: the run's config.
+        schedule: its schedule.
         step: what to do.
         seed: of this step.
         manifest: the run's manifest.
@@ -42,6 +46,7 @@ class StepRun:
     def __init__(
         self,
         cfg: CfgNode,
+        schedule: Schedule,
         step: Step,
         seed: int,
         manifest: Manifest,
@@ -56,7 +61,10 @@ class StepRun:
         self.output_dir = os.path.join(cfg.OUTPUT_DIR, step.name)
         self.weights = os.path.join(self.output_dir, "model_final.pth")
         self.source = self.earlier.get(step.proposals_from)
-        self.recomputes_flipped = recomputes_flipped_images(cfg)
+        # Of a step that makes proposals: whether there will be a second set. Nobody reads it if no detector is trained.
+        self.recomputes_flipped = recomputes_flipped_images(cfg) and (
+            schedule.is_trained_on(step.name) or not step.makes_proposals
+        )
         self.proposals = self._proposal_inputs(cfg)
         self.cfg = configure_step(cfg, step, self.output_dir, self.proposals.files, self.proposals.files_test)
         inputs = {"seed": str(seed), "init": json.dumps(step.init, sort_keys=True), "data": data_hash}
@@ -84,6 +92,10 @@ class StepRun:
         entry = self.manifest.step(self.step.name)
         changed = entry["state"] != PENDING and entry["config_hash"] != self.hash
         return self._what_changed() if changed else None
+
+    def is_complete(self) -> bool:
+        """Whether later steps can start from what it left behind."""
+        return self.manifest.step(self.step.name)["state"] == FINISHED
 
     def run(self, seconds_per_image: Dict[str, float]) -> None:
         """Do what the manifest does not show as done.
@@ -121,9 +133,7 @@ class StepRun:
             step, folder, names = self.source.step.name, self.source.output_dir, self.cfg.DATASETS.TRAIN
             verify_proposals(self.manifest, step, folder, names, recompute_flipped=self.recomputes_flipped)
         self._update(state=RUNNING, config_hash=self.hash)
-        memory = PeakMemory(self.cfg.MODEL.DEVICE)
         model = self._train(seconds_per_image, resume, entry)
-        self._update(peak_memory_mib=memory.mebibytes())  # of the training, not of the proposals
         outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
         recall: Dict[str, Any] = {}
         if self.step.makes_proposals:
@@ -145,8 +155,9 @@ class StepRun:
 
     def _train(self, seconds_per_image: Dict[str, float], resume: bool, entry: Dict[str, Any]) -> nn.Module:
         data = self.manifest.data
-        steps = [step for step in data["steps"] if step["name"] not in data["left_out"]]
-        progress = ScheduleProgress(steps, steps.index(entry), seconds_per_image, data["evaluation_images"])
+        progress = ScheduleProgress(
+            data["steps"], data["steps"].index(entry), seconds_per_image, data["evaluation_images"], data["left_out"]
+        )
         trainer = StepTrainer(
             self.cfg,
             seed=self.seed,
@@ -160,7 +171,12 @@ class StepRun:
         if trainer.first_iteration > 0 and entry.get("frozen_hash", {}).get("before", before) != before:
             raise RuntimeError(f"{self.step.name}: the checkpoint's frozen tensors are not those the step began with.")
         self._update(frozen_hash={"before": before})
-        trainer.train()
+        memory = PeakMemory(self.cfg.MODEL.DEVICE)
+        try:
+            trainer.train()
+        finally:  # also of a training that is cut, which goes on in another process
+            self._update(peak_memory_mib=max(entry.get("peak_memory_mib") or 0, memory.mebibytes() or 0) or None)
+        _share_buffers(model)
         if not os.path.isfile(self.weights):  # cut between its last periodic checkpoint and the final one
             trainer.checkpointer.save("model_final", iteration=self.cfg.SOLVER.MAX_ITER - 1)
         comm.synchronize()  # the main process has written
@@ -190,11 +206,24 @@ class StepRun:
                 old = _leaves(CfgNode.load_cfg(file))
             new = _leaves(self.cfg)
             changed = [key for key in new if new[key] != old.get(key) and not has_no_effect(key)]
+            if "SOLVER.REFERENCE_WORLD_SIZE" in changed and old["SOLVER.REFERENCE_WORLD_SIZE"] != "0":
+                return (
+                    f"{self.output_dir} was made by {old['SOLVER.REFERENCE_WORLD_SIZE']} processes, for which "
+                    "SOLVER.REFERENCE_WORLD_SIZE scaled its images per batch, learning rate and iterations: resume it "
+                    "with as many, or begin anew with --overwrite."
+                )
         what = ", ".join(changed) if changed else "the weights or the data that it started from, or the seed"
         return (
             f"{self.output_dir} was made with another config; changed: {what}. Put it back, choose another OUTPUT_DIR, "
             "or begin anew with --overwrite."
         )
+
+
+def _share_buffers(model: nn.Module) -> None:
+    """Give every process the main one's buffers, which are saved; norms gather statistics of a process's own images."""
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
 
 
 def _leaves(cfg: CfgNode, prefix: str = "") -> Dict[str, Any]:
@@ -208,6 +237,8 @@ def _leaves(cfg: CfgNode, prefix: str = "") -> Dict[str, Any]:
 
 
 def _hash_frozen(model: nn.Module, frozen: Sequence[str]) -> str:
-    """Hash of every parameter that is not trained, and of all buffers of frozen components."""
+    """Hash of every parameter that is not trained, and of all buffers of frozen components and held norms."""
     parameters = {name: p for name, p in model.named_parameters() if not p.requires_grad}
-    return hash_tensors({**parameters, **select_components(model.state_dict(), frozen)})
+    held = set(hold_frozen_norms(model))
+    norms = [name for name, module in model.named_modules() if module in held]
+    return hash_tensors({**parameters, **select_components(model.state_dict(), [*frozen, *norms])})

@@ -57,16 +57,37 @@ class Schedule:
             if step.name in earlier:
                 raise ValueError(f"Two steps are called {step.name}.")
             earlier.append(step.name)
-        unknown = [name for name in self.assembly.values() if name not in earlier]
+        self._check_assembly(earlier)
+
+    def _check_assembly(self, steps: List[str]) -> None:
+        if self.network not in NETWORKS:
+            raise ValueError(f"network is {self.network!r}; it is one of {', '.join(NETWORKS)}.")
+        unknown = [name for name in self.assembly.values() if name not in steps]
         if unknown:
             raise ValueError(
-                f"assembly names {', '.join(unknown)}, which no step is called: they are {', '.join(earlier)}."
+                f"assembly names {', '.join(unknown)}, which no step is called: they are {', '.join(steps)}."
             )
-        missing = [component for component in NETWORKS[self.network] if component not in self.assembly]
+        components = NETWORKS[self.network]
+        missing = [component for component in components if component not in self.assembly]
         if missing:
             raise ValueError(
                 f"assembly has no {' and no '.join(missing)}, of which the final network ({self.network!r}) consists."
             )
+        for component, name in self.assembly.items():
+            if component not in components:
+                raise ValueError(
+                    f"assembly has {component}, but the final network ({self.network!r}) consists of "
+                    f"{', '.join(components)}."
+                )
+            if not isinstance(name, WholeNetwork) and component not in self[name].components:
+                raise ValueError(
+                    f"assembly takes {component} from {name}, whose network has {', '.join(self[name].components)} "
+                    "only."
+                )
+
+    def is_trained_on(self, name: str) -> bool:
+        """Whether any step trains on the proposals of the step called `name`."""
+        return any(step.proposals_from == name for step in self.steps)
 
     def __getitem__(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)

@@ -23,11 +23,10 @@ from ..data import DatasetError, build_test_loader, check_datasets, load_dataset
 from ..evaluation import build_evaluator
 from ..proposals import ProposalDatasetMapper
 from .checks import check_config
-from .defaults import ConfigError
 from .joint_checks import joint_training_problems
 from .manifest import PENDING
 from .meta_model import build_meta_model
-from .plan import Plan
+from .plan import Plan, refuse_to_start
 from .statistics import measure_proposal_statistics, measure_region_statistics
 from .step import WEIGHTS
 from .step_trainer import StepTrainer
@@ -129,8 +128,7 @@ class SingleStepTrainer(Evaluates):
             ConfigError: there is something to mend.
         """
         plan = self.plan()
-        if plan.problems:
-            raise ConfigError(f"the training cannot start:\n{plan}")
+        refuse_to_start(plan)
         logger.info("\n%s", plan)
         seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
         trainer = StepTrainer(self.cfg, seed=seed, resume=self.resume, initialize=self._initialize)

@@ -6,13 +6,14 @@ A step that is not trained is taken from this run's own folder if it is finished
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 from detectron2.config import CfgNode
 
+from ..checkpointing import CheckpointError
 from .defaults import ConfigError
-from .given import Given, find_given
-from .manifest import FINISHED, Manifest
+from .given import Given, find_given, is_same_folder
+from .manifest import FINISHED, PENDING, RUNNING, Manifest
 from .schedule import Schedule
 from .step import WEIGHTS
 
@@ -46,10 +47,15 @@ class Selection:
         return any(schedule[trained].proposals_from == name for trained in self.trained)
 
 
-def _asked_for(cfg: CfgNode, names: Tuple[str, ...]) -> Tuple[str, ...]:
+def _state(manifest: Optional[Manifest], name: str) -> str:
+    return PENDING if manifest is None else manifest.step(name)["state"]
+
+
+def _asked_for(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest]) -> Tuple[str, ...]:
+    names = tuple(step.name for step in schedule.steps)
     text = str(cfg.SCHEDULE.RUN_ONLY).replace(" ", "")
     if not text:
-        return names
+        return _all_but_given(cfg, schedule, manifest)
     match = re.fullmatch(r"(\d*)(-?)(\d*)", text)
     if match is None or text == "-":
         raise ConfigError(f"{_KEY} is {text!r}: it takes a step or a range of steps, such as 2, 3-4 or 3-.")
@@ -60,6 +66,28 @@ def _asked_for(cfg: CfgNode, names: Tuple[str, ...]) -> Tuple[str, ...]:
     return names[first - 1 : last]
 
 
+def _all_but_given(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest]) -> Tuple[str, ...]:
+    """All steps; where some were given to the run that is gone on with, all that the final network comes from."""
+    names = tuple(step.name for step in schedule.steps)
+    given = {name for name in names if manifest is not None and manifest.step(name).get("given")}
+    if not given:
+        return names
+    sources = _with_needs(schedule, schedule.assembly.values(), without=given)
+    return tuple(name for name in names if name in sources - given)
+
+
+def _with_needs(schedule: Schedule, names: Iterable[str], without: Iterable[str] = ()) -> Set[str]:
+    """`names` and all that they start from, and so on; what those `without` start from is left out."""
+    found: Set[str] = set()
+    to_visit = [str(name) for name in names]
+    while to_visit:
+        name = to_visit.pop()
+        if name not in found:
+            found.add(name)
+            to_visit += [] if name in without else schedule[name].needs
+    return found
+
+
 def select_steps(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest] = None) -> Selection:
     """Find out what becomes of each step; what is wrong is among the result's `problems`.
 
@@ -68,41 +96,106 @@ def select_steps(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest] 
         schedule: its schedule.
         manifest: of the run in OUTPUT_DIR that is gone on with, if there is one.
     """
+    if cfg.SCHEDULE.GIVEN_RUN and is_same_folder(cfg.SCHEDULE.GIVEN_RUN, cfg.OUTPUT_DIR):
+        return Selection(
+            (),
+            problems=(
+                f"SCHEDULE.GIVEN_RUN (--from-run) is OUTPUT_DIR, {cfg.OUTPUT_DIR}: --resume goes on with a run in its "
+                "own folder; or choose another OUTPUT_DIR.",
+            ),
+        )
     names = tuple(step.name for step in schedule.steps)
     try:
-        asked_for = _asked_for(cfg, names)
-        trained = tuple(name for name in names if name in asked_for or _is_finished(manifest, name))
-        needed = {name for one in trained for name in schedule[one].needs} | set(schedule.assembly.values())
-        given = {}
-        for number, step in enumerate(schedule.steps, start=1):
-            if step.name in needed and step.name not in trained:
-                found = find_given(cfg, step, number)
-                if found is not None:
-                    given[step.name] = found
-    except ConfigError as error:
+        asked_for = _asked_for(cfg, schedule, manifest)
+        trained = tuple(name for name in names if name in asked_for or _state(manifest, name) == FINISHED)
+        given = _find_all_given(cfg, schedule, trained, manifest)
+    except (CheckpointError, ConfigError) as error:
         return Selection((), problems=(str(error),))
     left_out = tuple(name for name in names if name not in trained and name not in given)
-    problems = _problems(cfg, schedule, asked_for, left_out)
+    problems = _problems(cfg, schedule, asked_for, trained, left_out, manifest)
     return Selection(trained, given, left_out, tuple(problems))
 
 
-def _problems(cfg: CfgNode, schedule: Schedule, asked_for: Tuple[str, ...], left_out: Tuple[str, ...]) -> List[str]:
+def _find_all_given(
+    cfg: CfgNode, schedule: Schedule, trained: Tuple[str, ...], manifest: Optional[Manifest]
+) -> Dict[str, Given]:
+    needed = {name for one in trained for name in schedule[one].needs} | set(schedule.assembly.values())
+    given = {}
+    for number, step in enumerate(schedule.steps, start=1):
+        if step.name in needed and step.name not in trained:
+            found = find_given(cfg, step, number, manifest)
+            # One of another run started from that run's own steps: it does not go together with ones trained here.
+            is_of_others = found is not None and found.run is not None and _made_of(schedule, step.name, trained)
+            if found is not None and not is_of_others:
+                given[step.name] = found
+    return given
+
+
+def _made_of(schedule: Schedule, name: str, trained: Tuple[str, ...]) -> List[str]:
+    """The trained steps that the step called `name` starts from, directly or not."""
+    needs = _with_needs(schedule, schedule[name].needs)
+    return [one for one in trained if one in needs]
+
+
+def _problems(
+    cfg: CfgNode,
+    schedule: Schedule,
+    asked_for: Tuple[str, ...],
+    trained: Tuple[str, ...],
+    left_out: Tuple[str, ...],
+    manifest: Optional[Manifest],
+) -> List[str]:
     problems = []
     for number, step in enumerate(schedule.steps, start=1):
-        node = f"SCHEDULE.STEP{number}"
-        starting = [name for name in asked_for if step.name in schedule[name].needs]
+        node, state = f"STEP{number}", _state(manifest, step.name)
+        starting = [name for name in trained if step.name in schedule[name].needs]
         if step.name in left_out and starting:
             problems.append(
-                f"{_KEY} leaves out {step.name}, which {' and '.join(starting)} start from: name its weight file in "
-                f"{node}.GIVEN, or a run that has finished it in SCHEDULE.GIVEN_RUN (--from-run), or go on with such a "
-                "run by --resume."
+                f"{_KEY} leaves out {step.name}, which {' and '.join(starting)} start from: "
+                f"{_how_to_have(cfg, schedule, node, step.name, trained, manifest)}."
             )
-        if step.name in asked_for and cfg.SCHEDULE.get(f"STEP{number}", {}).get("GIVEN"):
-            problems.append(
-                f"{node}.GIVEN stands in for {step.name}, which is to be trained: set --steps to others, or it to ''."
+        if cfg.SCHEDULE.get(node, {}).get("GIVEN") and (step.name in asked_for or state in (RUNNING, FINISHED)):
+            what = (
+                "is to be trained: set --steps to others, or the key to ''"
+                if step.name in asked_for
+                else "this run has trained: set the key to ''"
             )
+            problems.append(f"SCHEDULE.{node}.GIVEN stands in for {step.name}, which {what}.")
+        if step.name in asked_for and state != FINISHED:
+            problems += _stale_problems(schedule, step.name, manifest)
     return problems
 
 
-def _is_finished(manifest: Optional[Manifest], name: str) -> bool:
-    return manifest is not None and manifest.step(name)["state"] == FINISHED
+def _how_to_have(
+    cfg: CfgNode,
+    schedule: Schedule,
+    node: str,
+    name: str,
+    trained: Tuple[str, ...],
+    manifest: Optional[Manifest],
+) -> str:
+    ways = [f"name its weight file in SCHEDULE.{node}.GIVEN"] if node in cfg.SCHEDULE else []
+    remembered = manifest.step(name).get("given", {}) if manifest is not None else {}
+    run = cfg.SCHEDULE.GIVEN_RUN or remembered.get("run")
+    own = _made_of(schedule, name, trained) if run else []
+    if own:
+        ways.append(f"have it trained too, for that of {run} started from another {own[0]}")
+    else:
+        ways.append("name a run that has finished it in SCHEDULE.GIVEN_RUN (--from-run)")
+        ways.append("have it trained too" if manifest is not None else "go on with such a run by --resume")
+    return ", or ".join(ways)
+
+
+def _stale_problems(schedule: Schedule, name: str, manifest: Optional[Manifest]) -> List[str]:
+    """What is there already and would not go together with the step called `name` once that is trained."""
+    begun = [
+        step.name
+        for step in schedule.steps
+        if name in step.needs and _state(manifest, step.name) in (RUNNING, FINISHED)
+    ]
+    if not begun or _state(manifest, name) == RUNNING:
+        return []
+    return [
+        f"{name} is to be trained, but {' and '.join(begun)} in this folder started from another one, which was given: "
+        "leave it out of --steps, or choose another OUTPUT_DIR."
+    ]

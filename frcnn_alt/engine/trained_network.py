@@ -6,6 +6,8 @@ import os
 from detectron2.config import CfgNode
 
 from .assemble import MEAN_IMAGE_FILE
+from .network import configure_network, is_of_a_part
+from .schedule import SCHEDULE_REGISTRY, build_schedule
 
 __all__ = ["find_trained_network"]
 
@@ -15,10 +17,12 @@ def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
 
     Of a training config that is the one its run made, not its initial weights; of a run's or a step's own config.yaml
     the one beside it, wherever the folder has been moved to, with the mean image that lies there. MODEL.WEIGHTS on the
-    command line is left alone, and so is everything where no trained network is found.
+    command line is left alone, and so is everything where no trained network is found. The keys that build the network
+    which the schedule ends with ("unshared", say) are set too.
 
     Args:
-        cfg: of `setup_cfg`; OUTPUT_DIR, MODEL.WEIGHTS, MODEL.PIXEL_MEAN_IMAGE and PROPOSAL_FILES_TEST may change.
+        cfg: of `setup_cfg`; OUTPUT_DIR, MODEL.WEIGHTS, MODEL.PIXEL_MEAN_IMAGE, PROPOSAL_FILES_TEST and what
+            `configure_network` sets may change.
         args: the command line it was made of: ``config_file`` and ``opts``.
     """
     if args.config_file:
@@ -33,6 +37,12 @@ def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
     finished = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
     if "MODEL.WEIGHTS" not in (args.opts or []) and os.path.isfile(finished):
         cfg.MODEL.WEIGHTS = finished
+    if cfg.TRAINER == "AlternatingTrainer" and cfg.SCHEDULE.NAME in SCHEDULE_REGISTRY and not is_of_a_part(cfg):
+        try:
+            network = build_schedule(cfg).network
+        except Exception:  # what somebody's own schedule objects to matters to those who train
+            return
+        configure_network(cfg, network)
 
 
 def _follow_moved_step(cfg: CfgNode, config_file: str) -> None:

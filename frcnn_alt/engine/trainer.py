@@ -7,28 +7,28 @@ of them and go on; what is finished is known from the manifest.
 import logging
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Any, Dict, Iterator, List, Tuple, Union
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 from ..checkpointing import SafeCheckpointer, file_sha256
-from ..data import hash_dicts, load_dataset_dicts, load_training_dicts, seed_for
+from ..data import hash_dicts, load_training_dicts, seed_for
 from .assemble import assemble, final_config
 from .checks import check_config
 from .defaults import ConfigError
 from .given_step import GivenStep
 from .make_plan import make_plan
-from .manifest import FINISHED, GIVEN, PENDING, Manifest, command_of_weights, write_json
+from .manifest import FINISHED, Manifest, write_json
 from .network import FAST_RCNN, configure_network
-from .plan import Plan
+from .open_manifest import earlier_manifest, open_manifest
+from .plan import Plan, refuse_to_start
 from .run_step import StepRun
-from .schedule import Schedule, build_schedule
+from .schedule import SCHEDULE_REGISTRY, Schedule, build_schedule
 from .single_step import Evaluates, data_problems
-from .step import FILES, recomputes_flipped_images
+from .step import FILES
 from .step_selection import Selection, select_steps
 from .stored_proposals import check_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY
@@ -63,15 +63,22 @@ class AlternatingTrainer(Evaluates):
 
         When a run is resumed, the plan's entries say how far each step is.
         """
+        return self._plan()[0]
+
+    def _plan(self) -> Tuple[Plan, Selection]:
+        nothing = Selection(())
+        if self.cfg.SCHEDULE.NAME not in SCHEDULE_REGISTRY:
+            return Plan(problems=check_config(self.cfg)), nothing  # which says so
         try:
             schedule = build_schedule(self.cfg)
-            manifest = self._earlier_manifest(schedule)
-        except KeyError:
-            return Plan(problems=check_config(self.cfg))  # among which is that there is no such schedule
+            manifest = earlier_manifest(self.output_dir, schedule) if self.resume else None
         except ConfigError as error:
-            return Plan(problems=[*check_config(self.cfg), str(error)])
-        except ValueError as error:  # of a step or of the schedule
-            return Plan(problems=[*check_config(self.cfg), f"SCHEDULE.NAME {self.cfg.SCHEDULE.NAME!r}: {error}"])
+            return Plan(problems=[*check_config(self.cfg), str(error)]), nothing
+        except Exception as error:  # whatever somebody's own schedule objects to
+            what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            return Plan(
+                problems=[*check_config(self.cfg), f"SCHEDULE.NAME {self.cfg.SCHEDULE.NAME!r}: {what}"]
+            ), nothing
         selection = select_steps(self.cfg, schedule, manifest)
         cfg = self.cfg.clone()
         cfg.defrost()
@@ -82,8 +89,8 @@ class AlternatingTrainer(Evaluates):
             problems += self._file_problems(schedule, selection)
         plan = make_plan(cfg, schedule, selection, problems, manifest)
         if manifest is not None and not plan.problems:  # else files that the steps start from may be missing
-            plan.problems += self._refused_step(manifest)
-        return plan
+            plan.problems += self._refused_step(selection, manifest)
+        return plan, selection
 
     def _file_problems(self, schedule: Schedule, selection: Selection) -> List[str]:
         """What is wrong with the proposal sets that the config names, if a step trains on them."""
@@ -100,21 +107,21 @@ class AlternatingTrainer(Evaluates):
         Raises:
             ConfigError: the plan has problems, or the folder's run was made with another config.
         """
-        plan = self.plan()
-        if plan.problems:
-            raise ConfigError(f"the run cannot start, {len(plan.problems)} to mend at the end of its plan:\n{plan}")
+        plan, selection = self._plan()
+        refuse_to_start(plan)
         logger.info("\n%s", plan)
-        manifest = self._open_manifest(plan)
-        self._count_images(manifest)
+        schedule = build_schedule(self.cfg)
+        # What is given may be another run that still goes on: all processes take what the main one saw.
+        selection = comm.all_gather(selection)[0]
+        manifest = open_manifest(self.cfg, schedule, selection, plan, resume=self.resume, config_file=self.config_file)
         seconds_per_image: Dict[str, float] = {}
         files: Dict[str, str] = {}
-        for run in self._step_runs(manifest):
+        for run in self._step_runs(selection, manifest):
             run.run(seconds_per_image)
             files[run.step.name] = run.weights
-        schedule = build_schedule(self.cfg)
         missing = sorted(set(schedule.assembly.values()) - set(files))
         if missing:
-            logger.info("No final network yet: %s not run. --resume goes on from here.", ", ".join(missing))
+            logger.info("No final network yet: %s not run. --resume with other --steps goes on.", ", ".join(missing))
             return {}
         if comm.is_main_process():
             weights = assemble(self.cfg, schedule.assembly, files, self.output_dir, schedule.network)
@@ -123,24 +130,9 @@ class AlternatingTrainer(Evaluates):
         comm.synchronize()
         return self._evaluate(manifest, schedule.network)
 
-    def _count_images(self, manifest: Manifest) -> None:
-        """Note how much there is to do besides training: the end time needs it."""
-        size = {name: len(load_dataset_dicts(name)) for name in (*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.TEST)}
-        flipped = self.cfg.DATASETS.TRAIN if recomputes_flipped_images(self.cfg) else ()
-        schedule = build_schedule(self.cfg)
-        for step in schedule.steps:
-            images = sum(size.values()) + sum(size[name] for name in flipped)
-            manifest.step(step.name)["proposal_images"] = images if step.makes_proposals else 0
-        left_out = manifest.data["left_out"] = list(select_steps(self.cfg, schedule, manifest).left_out)
-        is_whole = not any(name in left_out for name in schedule.assembly.values())
-        tested = sum(size[name] for name in self.cfg.DATASETS.TEST)
-        manifest.data["evaluation_images"] = tested if is_whole else 0
-        manifest.write()
-
-    def _step_runs(self, manifest: Manifest) -> Iterator[Union[StepRun, GivenStep]]:
+    def _step_runs(self, selection: Selection, manifest: Manifest) -> Iterator[Union[StepRun, GivenStep]]:
         """Yield the steps one by one; the next only after the one before is finished, for it starts from its files."""
         schedule = build_schedule(self.cfg)
-        selection = select_steps(self.cfg, schedule, manifest)
         weights = self.cfg.MODEL.WEIGHTS
         weights_hash = file_sha256(weights) if weights and selection.starts_from_weights(schedule) else ""
         data_hash = hash_dicts(load_training_dicts(self.cfg))
@@ -149,60 +141,21 @@ class AlternatingTrainer(Evaluates):
             if step.name in selection.left_out:
                 continue
             if step.name in selection.given:
-                needed = selection.proposals_needed(schedule, step.name)
-                runs[step.name] = GivenStep(self.cfg, step, selection.given[step.name], manifest, needed)
+                runs[step.name] = GivenStep(self.cfg, schedule, step, selection, manifest)
             else:
                 seed = seed_for(manifest.data["seed"], index)
-                runs[step.name] = StepRun(self.cfg, step, seed, manifest, runs, weights_hash, data_hash)
+                runs[step.name] = StepRun(self.cfg, schedule, step, seed, manifest, runs, weights_hash, data_hash)
             yield runs[step.name]
 
-    def _refused_step(self, manifest: Manifest) -> List[str]:
+    def _refused_step(self, selection: Selection, manifest: Manifest) -> List[str]:
         """Say of the first step that cannot be gone on with what has changed; those after it are stale with it."""
-        for run in self._step_runs(manifest):
+        for run in self._step_runs(selection, manifest):
             problem = run.problem()
             if problem:
                 return [problem]
-            if manifest.step(run.step.name)["state"] not in (FINISHED, GIVEN):
+            if not run.is_complete():
                 break
         return []
-
-    def _earlier_manifest(self, schedule: Schedule) -> Optional[Manifest]:
-        """The manifest of the run to resume; None where there is none.
-
-        Raises:
-            ConfigError: it is damaged, or that of a run of other steps.
-        """
-        manifest = Manifest.read(self.output_dir) if self.resume else None
-        if manifest is not None:
-            names = [entry["name"] for entry in manifest.data["steps"]]
-            if names != [step.name for step in schedule.steps]:
-                raise ConfigError(
-                    f"{self.output_dir} holds a run of other steps: {', '.join(names)}. Choose another OUTPUT_DIR."
-                )
-        return manifest
-
-    def _open_manifest(self, plan: Plan) -> Manifest:
-        """Return the manifest of the run to resume, or of the new one; the main process's, on every process."""
-        comm.synchronize()  # a process that still plans would take the new manifest for an earlier run's
-        return comm.all_gather(self._begin(plan) if comm.is_main_process() else None)[0]
-
-    def _begin(self, plan: Plan) -> Manifest:
-        manifest = self._earlier_manifest(build_schedule(self.cfg))
-        if manifest is not None:
-            for old, new in zip(manifest.data["steps"], plan.steps):
-                if old["state"] == PENDING:
-                    old.update(new)
-                elif old["state"] == GIVEN and new["state"] == PENDING:  # it is to be trained after all
-                    old.clear()
-                    old.update(new)
-            return manifest
-        seed = self.cfg.SEED if self.cfg.SEED >= 0 else int(np.random.randint(2**31))
-        name = os.path.basename(os.path.normpath(self.output_dir))
-        manifest = Manifest.new(self.output_dir, name, self.cfg.SCHEDULE.NAME, seed, plan.steps)
-        manifest.data["config_file"] = self.config_file
-        manifest.data["weights_command"] = command_of_weights(self.cfg.MODEL.WEIGHTS)
-        manifest.write()
-        return manifest
 
     def _evaluate(self, manifest: Manifest, network: str) -> Dict[str, Any]:
         started = time.perf_counter()

@@ -182,5 +182,5 @@ def test_another_given_file_makes_what_started_from_it_stale(whole, tmp_path):
     before = file_sha256(cfg.SCHEDULE.STEP2.GIVEN)
     torch.save({"model": state}, tmp_path / "two.pth")
     assert file_sha256(cfg.SCHEDULE.STEP2.GIVEN) != before
-    with pytest.raises(ConfigError, match="step3_rpn was made with another config; changed: the weights"):
+    with pytest.raises(ConfigError, match="step3_rpn in this folder started from another file"):
         run(cfg, resume=True)
