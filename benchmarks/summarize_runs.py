@@ -27,9 +27,9 @@ def _row(run: Run, classes: List[str]) -> List[str]:
     recalls = []
     for step in run.steps:
         if step.kind == "rpn":
-            recall = next(iter(step.recall.values()))
-            recalls.append(" / ".join(percent(recall.get(key)) for key in _RECALLS))
-    times = [f"{run.seconds[step.name]:.0f}" for step in run.steps]
+            recall = next(iter(step.recall.values()), None)
+            recalls.append("-" if recall is None else " / ".join(percent(recall.get(key)) for key in _RECALLS))
+    times = [f"{run.seconds[step.name]:.0f}" if step.name in run.seconds else step.state for step in run.steps]
     aps = [percent(box.get(name)) for name in ["AP50", "AP", *classes]]
     return [run.name, str(run.manifest["seed"]), *aps, *recalls, " + ".join(times), f"{run.seconds['total']:.0f}"]
 

@@ -37,7 +37,7 @@ def _add_model_keys(cfg: CN) -> None:
     cfg.MODEL.BACKBONE.WIDTH_MULTIPLIER = 1.0
 
     # Components whose parameters are fixed while training ("backbone", "proposal_generator", "roi_heads", or a longer
-    # prefix of parameter names). The alternating steps set it; BACKBONE.FREEZE_AT freezes single blocks besides.
+    # prefix of parameter names). The alternating steps add theirs; BACKBONE.FREEZE_AT freezes single blocks besides.
     cfg.MODEL.FREEZE_COMPONENTS = ()
     # Single parameters to fix besides, by regular expressions that are searched in their names, such as
     # "backbone\\.conv[12]_" or "fc6\\.bias$".

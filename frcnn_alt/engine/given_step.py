@@ -56,7 +56,8 @@ class GivenStep:
                 self._proposals_of, self.output_dir = given.run, folder
 
     def _has_proposals(self, run: Manifest, folder: str) -> bool:
-        return has_proposals(self.cfg, run, self.step.name, folder, recompute_flipped=self.recomputes_flipped)
+        step_cfg = configure_step(self.cfg, self.step, folder)
+        return has_proposals(step_cfg, run, self.step.name, folder, recompute_flipped=self.recomputes_flipped)
 
     @property
     def _is_known(self) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 from ..modeling.proposal_generator import FasterRCNNRPN
 from ..modeling.roi_heads import FasterRCNNROIHeads
 from .network import JOINT
-from .schedule import build_schedule
+from .schedule import steps_of
 
 __all__ = ["joint_training_problems", "proposal_gradient_problems"]
 
@@ -55,10 +55,8 @@ def proposal_gradient_problems(cfg: CfgNode) -> List[str]:
 
 
 def _trains_jointly(cfg: CfgNode) -> bool:
-    try:
-        return any(step.kind == JOINT for step in build_schedule(cfg).steps)
-    except (KeyError, ValueError):  # which is told elsewhere
-        return True
+    steps = steps_of(cfg)
+    return not steps or any(step.kind == JOINT for step in steps)
 
 
 def joint_training_problems(model: nn.Module) -> List[str]:

@@ -1,6 +1,5 @@
 """Making the plan: each step's network is built without storage and compared with what it starts from."""
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Set
 
@@ -10,7 +9,6 @@ from detectron2.config import CfgNode
 from ..checkpointing import (
     NEW,
     CheckpointError,
-    InitialWeights,
     fit_to_model,
     match_initial_weights,
     match_whole_network,
@@ -19,15 +17,14 @@ from ..checkpointing import (
     pixels_of_config,
     read_checkpoint,
 )
-from ..config import get_cfg
 from .given import Given
 from .initialize import may_be_missing
 from .joint_checks import joint_training_problems
-from .loss_weights import LOSSES, loss_weights
 from .manifest import FINISHED, GIVEN, PENDING, RUNNING, Manifest
 from .meta_model import build_meta_model
 from .network import JOINT
 from .plan import Plan
+from .remarks import init_without_effect, names_without_effect, remark_on_not_found, remark_on_not_used
 from .schedule import Schedule
 from .step import WEIGHTS, Step, configure_step, recomputes_flipped_images, with_solver_of
 from .step_selection import Selection
@@ -52,24 +49,6 @@ def _proposals_out(cfg: CfgNode, step: Step) -> List[str]:
     return [*dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)), *flipped]
 
 
-def _remark_on_not_found(step: Step, matched: InitialWeights, remarks: List[str]) -> None:
-    for source, names in matched.not_found.items():
-        learned = [name for name in names if not name.endswith((".mean", ".std"))]
-        if learned:
-            shown = ", ".join(learned[:4]) + (f" and {len(learned) - 4} more" if len(learned) > 4 else "")
-            remarks.append(f"{step.name}: not in {source}, so they start new: {shown}.")
-
-
-def _remark_on_not_used(path: str, checkpoint: Mapping[str, Any], used: Set[str], remarks: List[str]) -> None:
-    record = checkpoint.get("frcnn_alt", {})
-    layers = record.get("layers", {})
-    names = [name for name in checkpoint["model"] if name not in used and not name.endswith((".mean", ".std"))]
-    unused = list(dict.fromkeys([*record.get("not_used", []), *(layers.get(name, name) for name in names)]))
-    if unused:
-        shown = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
-        remarks.append(f"No step starts from these of {path}: {shown}.")
-
-
 @dataclass
 class _Sources:
     """What steps may start from, as far as it is known while the plan is made.
@@ -88,6 +67,7 @@ class _Sources:
 def _match_step(cfg: CfgNode, step: Step, model: torch.nn.Module, sources: _Sources, plan: Plan) -> None:
     """Compare the network of a step that is trained with what it starts from."""
     state = model.state_dict()
+    plan.remarks += init_without_effect(step, state)
     init = {
         component: source
         for component, source in step.init.items()
@@ -102,7 +82,7 @@ def _match_step(cfg: CfgNode, step: Step, model: torch.nn.Module, sources: _Sour
     try:
         matched = match_initial_weights(state, init, read_source, may_be_missing(model))
         sources.used.update(name for name, source in matched.source.items() if source == WEIGHTS)
-        _remark_on_not_found(step, matched, plan.remarks)
+        remark_on_not_found(step, matched, plan.remarks)
     except CheckpointError as error:
         text, file = str(error), f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}"
         text = text.replace(f"in {WEIGHTS},", f"in {file},").replace(f"{WEIGHTS} holds", f"{file} holds")
@@ -123,7 +103,7 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
             plan.problems.append(f"{step.name} is given: {error}")
     elif step.name not in plan.left_out:
         _match_step(cfg, step, model, sources, plan)
-    scaling = describe_scaling(with_solver_of(cfg, step.solver).SOLVER, step_cfg.SOLVER)
+    scaling = describe_scaling(with_solver_of(cfg, step).SOLVER, step_cfg.SOLVER)
     plan.remarks += [f"{step.name}: {scaling}"] if scaling else []
     if step.kind == JOINT:
         plan.problems += joint_training_problems(model)
@@ -140,8 +120,8 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
         "kind": step.kind,
         "state": PENDING if given is None else GIVEN,
         "started_from": started_from,
-        "trained": list(step.trained),
-        "frozen": list(step.frozen),
+        "trained": [name for name in step.trained if name not in step_cfg.MODEL.FREEZE_COMPONENTS],
+        "frozen": list(step_cfg.MODEL.FREEZE_COMPONENTS),
         "parameters": counts,
         "ims_per_batch": step_cfg.SOLVER.IMS_PER_BATCH,
         "max_iter": step_cfg.SOLVER.MAX_ITER,
@@ -151,38 +131,6 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
         "proposals_in": step.proposals_from,
         "proposals_out": _proposals_out(cfg, step),
     }
-
-
-def _names_without_effect(cfg: CfgNode, sources: _Sources) -> List[str]:
-    """What patterns fit no parameter of any step, and which weights are of no loss that is known here."""
-    names = {name for state in sources.steps.values() for name in state}
-    remarks = [
-        f"MODEL.FREEZE_PATTERNS: {pattern!r} fits no parameter of any step; one is called {min(names)}."
-        for pattern in cfg.MODEL.FREEZE_PATTERNS
-        if names and not any(re.search(pattern, name) for name in names)
-    ]
-    unknown = [name for name in loss_weights(cfg) if name not in LOSSES]
-    if unknown:
-        remarks.append(
-            f"SOLVER.LOSS_WEIGHTS names {', '.join(unknown)}, which is without effect unless a component of your own "
-            f"has such a loss; detectron2's are {', '.join(LOSSES)}."
-        )
-    return remarks + _solver_values_without_effect(cfg)
-
-
-def _solver_values_without_effect(cfg: CfgNode) -> List[str]:
-    """Of a detectron2 user's first four overrides none would do anything."""
-    if cfg.SCHEDULE.SOLVER_OF_STEPS != "own":
-        return []
-    stock = get_cfg().SOLVER
-    keys = [key for key in ("MAX_ITER", "STEPS", "BASE_LR", "IMS_PER_BATCH") if cfg.SOLVER[key] != stock[key]]
-    if not keys:
-        return []
-    values = ", ".join(f"SOLVER.{key} {cfg.SOLVER[key]}" for key in keys)
-    return [
-        f"{values}: without effect, every step has its own, such as SCHEDULE.STEP1.{keys[0]}; or set "
-        "SCHEDULE.SOLVER_OF_STEPS 'SOLVER'."
-    ]
 
 
 def _read_weights(cfg: CfgNode, plan: Plan) -> Optional[Mapping[str, Any]]:
@@ -234,8 +182,8 @@ def make_plan(
             entry["state"] = earlier
         plan.steps.append(entry)
     if sources.weights and sources.used and len(plan.steps) == len(schedule.steps):
-        _remark_on_not_used(cfg.MODEL.WEIGHTS, sources.weights, sources.used, plan.remarks)
-    plan.remarks += _names_without_effect(cfg, sources)
+        remark_on_not_used(cfg.MODEL.WEIGHTS, sources.weights, sources.used, plan.remarks)
+    plan.remarks += names_without_effect(cfg, {name for state in sources.steps.values() for name in state})
     if number_of_processes() > 1:
         plan.remarks.append(f"{number_of_processes()} processes share each batch.")
     if not cfg.DATASETS.TEST:

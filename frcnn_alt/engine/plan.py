@@ -43,17 +43,20 @@ class Plan:
             proposals = ([f"in: {entry['proposals_in']}"] if entry["proposals_in"] else []) + [
                 f"out: {name}" for name in entry["proposals_out"]
             ]
-            state = "left out" if entry["name"] in self.left_out else entry["state"]
-            trained = state not in ("left out", GIVEN)
+            left_out = entry["name"] in self.left_out
+            state = "left out" if left_out else entry["state"]
+            trained = [
+                "\n".join(entry["trained"]) + f"\n({parameters['trained']:,})",
+                "\n".join(entry["frozen"] or ["-"]) + f"\n({parameters['frozen']:,})",
+                "\n".join(proposals),
+                f"{entry['max_iter']} x {entry['ims_per_batch']}",
+                rates,
+            ]
             rows.append(
                 [
                     entry["name"] + (f"\n({state})" if resumed or self.left_out else ""),
-                    start,
-                    "\n".join(entry["trained"]) + f"\n({parameters['trained']:,})",
-                    "\n".join(entry["frozen"] or ["-"]) + f"\n({parameters['frozen']:,})",
-                    "\n".join(proposals),
-                    f"{entry['max_iter']} x {entry['ims_per_batch']}" if trained else "-",
-                    rates if trained else "-",
+                    "-" if left_out else start,
+                    *(["-"] * len(trained) if left_out or state == GIVEN else trained),
                 ]
             )
         header = [

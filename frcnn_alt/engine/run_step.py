@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 from detectron2.config import CfgNode
@@ -167,7 +167,7 @@ class StepRun:
             flipped_proposal_files=self.proposals.flipped_files,
         )
         model = trainer.unwrapped_model
-        before = _hash_frozen(model, self.step.frozen)
+        before = _hash_frozen(model, self.cfg)
         if trainer.first_iteration > 0 and entry.get("frozen_hash", {}).get("before", before) != before:
             raise RuntimeError(f"{self.step.name}: the checkpoint's frozen tensors are not those the step began with.")
         self._update(frozen_hash={"before": before})
@@ -180,10 +180,11 @@ class StepRun:
         if not os.path.isfile(self.weights):  # cut between its last periodic checkpoint and the final one
             trainer.checkpointer.save("model_final", iteration=self.cfg.SOLVER.MAX_ITER - 1)
         comm.synchronize()  # the main process has written
-        after = _hash_frozen(model, self.step.frozen)
+        after = _hash_frozen(model, self.cfg)
         self._update(frozen_hash={"before": before, "after": after})
         if before != after:
-            raise RuntimeError(f"{self.step.name} changed tensors that it had frozen: {', '.join(self.step.frozen)}.")
+            frozen = ", ".join(self.cfg.MODEL.FREEZE_COMPONENTS)
+            raise RuntimeError(f"{self.step.name} changed tensors that it had frozen: {frozen}.")
         return model
 
     def _initialize(self, model: nn.Module) -> None:
@@ -236,9 +237,9 @@ def _leaves(cfg: CfgNode, prefix: str = "") -> Dict[str, Any]:
     return leaves
 
 
-def _hash_frozen(model: nn.Module, frozen: Sequence[str]) -> str:
+def _hash_frozen(model: nn.Module, cfg: CfgNode) -> str:
     """Hash of every parameter that is not trained, and of all buffers of frozen components and held norms."""
     parameters = {name: p for name, p in model.named_parameters() if not p.requires_grad}
     held = set(hold_frozen_norms(model))
     norms = [name for name, module in model.named_modules() if module in held]
-    return hash_tensors({**parameters, **select_components(model.state_dict(), [*frozen, *norms])})
+    return hash_tensors({**parameters, **select_components(model.state_dict(), [*cfg.MODEL.FREEZE_COMPONENTS, *norms])})

@@ -13,7 +13,7 @@ from fvcore.common.registry import Registry
 from .network import JOINT, NETWORKS, RPN
 from .step import Step
 
-__all__ = ["SCHEDULE_REGISTRY", "Schedule", "WholeNetwork", "build_schedule"]
+__all__ = ["SCHEDULE_REGISTRY", "Schedule", "WholeNetwork", "build_schedule", "steps_of"]
 
 SCHEDULE_REGISTRY = Registry("SCHEDULE")
 SCHEDULE_REGISTRY.__doc__ = """
@@ -101,3 +101,11 @@ def build_schedule(cfg: CfgNode) -> Schedule:
         ValueError: its steps cannot be run one after another.
     """
     return SCHEDULE_REGISTRY.get(cfg.SCHEDULE.NAME)(cfg)
+
+
+def steps_of(cfg: CfgNode) -> Tuple[Step, ...]:
+    """The steps of the schedule of `cfg`; none where it cannot be built, which the plan says once for all checks."""
+    try:
+        return build_schedule(cfg).steps
+    except Exception:  # whatever somebody's own schedule objects to
+        return ()

@@ -1,15 +1,33 @@
 """Checks of how long and how fast is trained: SCHEDULE.STEPn of a schedule's steps, SOLVER of a single training."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 from detectron2.config import CfgNode
 
+from .loss_weights import loss_weight_problems
 from .network import FAST_RCNN
-from .schedule import build_schedule
-from .step import Step, recomputes_flipped_images, with_solver_of
+from .schedule import steps_of
+from .step import FILES, Step, recomputes_flipped_images, with_solver_of
 from .world_size import number_of_processes, scale_to_processes
 
 __all__ = ["length_problems", "schedule_problems", "solver_problems"]
+
+# What all steps of a run share; a step that had another one would not start from what the others wrote.
+_RUN_WIDE = (
+    "OUTPUT_DIR",
+    "TRAINER",
+    "SEED",
+    "SCHEDULE",
+    "MODEL.WEIGHTS",
+    "MODEL.PIXEL_MEAN_IMAGE",
+    "DATASETS.TRAIN",
+    "DATASETS.TEST",
+    "DATASETS.VOC_LAYOUT",
+    "DATASETS.COCO_JSON",
+    "DATASETS.PROPOSAL_FILES_TRAIN",
+    "DATASETS.PROPOSAL_FILES_TEST",
+    "DATASETS.MALFORMED",
+)
 
 _HOW_TO_SCALE = (
     "or SOLVER.REFERENCE_WORLD_SIZE says for how many processes the values are meant (1 for the paper's), and images "
@@ -73,19 +91,22 @@ def _scaling_problems(name: str, cfg: CfgNode) -> List[str]:
 def schedule_problems(cfg: CfgNode) -> List[str]:
     """Return what is wrong with the SCHEDULE keys of `cfg`, one sentence each."""
     problems = []
-    if cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES == "recomputed" and cfg.INPUT.RANDOM_FLIP == "vertical":
+    steps = steps_of(cfg)
+    computed = any(step.proposals_from not in (None, FILES) for step in steps)  # proposals that a step trains on
+    if computed and cfg.SCHEDULE.PROPOSALS.FLIPPED_IMAGES == "recomputed" and cfg.INPUT.RANDOM_FLIP == "vertical":
         problems.append(
             "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'recomputed' is for horizontal flips, but INPUT.RANDOM_FLIP is "
             "'vertical': set FLIPPED_IMAGES 'mirrored'."
         )
     if cfg.SCHEDULE.ROUNDS < 1:
         problems.append(f"SCHEDULE.ROUNDS is {cfg.SCHEDULE.ROUNDS}: steps 3 and 4 are run once or more often.")
-    steps = _steps(cfg)
-    for solver in dict.fromkeys(step.solver for step in steps):
-        if solver not in cfg.SCHEDULE:
-            problems.append(f"SCHEDULE.{solver} is not there, but a step has its solver values from it: add the node.")
+    for step in steps:
+        if step.solver not in cfg.SCHEDULE:
+            problems.append(
+                f"SCHEDULE.{step.solver} is not there, but a step has its solver values from it: add the node."
+            )
         else:
-            problems += _step_problems(cfg, solver)
+            problems += _step_problems(cfg, step, flips_must_agree=computed)
     if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals" and any(step.kind != FAST_RCNN for step in steps):
         problems.append(
             "MODEL.PROPOSAL_GENERATOR.NAME is PrecomputedProposals: a schedule with RPN steps needs an RPN; "
@@ -94,26 +115,26 @@ def schedule_problems(cfg: CfgNode) -> List[str]:
     return list(dict.fromkeys(problems))  # what is wrong with a key that all steps share is said once
 
 
-def _steps(cfg: CfgNode) -> Tuple[Step, ...]:
-    try:
-        return build_schedule(cfg).steps
-    except (KeyError, ValueError, IndexError):  # which is told elsewhere
-        return ()
-
-
-def _step_problems(cfg: CfgNode, step: str) -> List[str]:
-    opts = list(cfg.SCHEDULE[step].OPTS)
-    if len(opts) % 2:
-        return [f"SCHEDULE.{step}.OPTS holds {len(opts)} entries; it takes 'KEY', value pairs."]
+def _step_problems(cfg: CfgNode, step: Step, *, flips_must_agree: bool) -> List[str]:
+    node = f"SCHEDULE.{step.solver}"
+    by_name = {f"{node}.OPTS": list(cfg.SCHEDULE[step.solver].OPTS), f"The opts of {step.name}": list(step.opts)}
+    for name, opts in by_name.items():
+        if len(opts) % 2:
+            return [f"{name} holds {len(opts)} entries; it takes 'KEY', value pairs."]
+        shared = [key for key in opts[::2] if f"{key}.".startswith(tuple(f"{wide}." for wide in _RUN_WIDE))]
+        if shared:
+            return [f"{name} must not set {', '.join(shared)}, which all steps share: set it for the whole run."]
     try:
         step_cfg = with_solver_of(cfg, step)
     except (KeyError, AssertionError, ValueError) as error:
-        return [f"SCHEDULE.{step}.OPTS: {error}"]
-    problems = solver_problems(f"SCHEDULE.{step}" if cfg.SCHEDULE.SOLVER_OF_STEPS == "own" else "SOLVER", step_cfg)
+        return [f"{' or '.join(name for name, opts in by_name.items() if opts)}: {error}"]
+    problems = solver_problems(node if cfg.SCHEDULE.SOLVER_OF_STEPS == "own" else "SOLVER", step_cfg)
+    if step_cfg.SOLVER.LOSS_WEIGHTS != cfg.SOLVER.LOSS_WEIGHTS:
+        problems += [f"{step.name}: {problem}" for problem in loss_weight_problems(step_cfg)]
     flip = step_cfg.INPUT.RANDOM_FLIP
-    if recomputes_flipped_images(step_cfg) and flip != cfg.INPUT.RANDOM_FLIP:
+    if flips_must_agree and recomputes_flipped_images(step_cfg) and flip != cfg.INPUT.RANDOM_FLIP:
         problems.append(
-            f"SCHEDULE.{step}.OPTS sets INPUT.RANDOM_FLIP {flip!r} for one step, but the proposals of flipped images "
+            f"{node}.OPTS sets INPUT.RANDOM_FLIP {flip!r} for one step, but the proposals of flipped images "
             "are computed for all steps or for none: set it for the whole run, or "
             "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'mirrored'."
         )

@@ -31,7 +31,8 @@ class Step:
         solver: the node of ``cfg.SCHEDULE`` with its images per batch, iterations and learning rate ("STEP1").
         init: component -> ``NEW``, ``WEIGHTS`` or the name of an earlier step; the longest prefix of a parameter's name
             decides ("roi_heads.box_predictor" before "roi_heads").
-        trained: the components that are trained; the network's others are frozen.
+        trained: the components that are trained; the network's others are frozen, and so is what
+            MODEL.FREEZE_COMPONENTS and MODEL.FREEZE_PATTERNS name in these.
         proposals_from: the earlier RPN step whose proposals it trains on, or ``FILES`` (Fast R-CNN steps only).
         opts: config keys and values of this step alone, one after the other; ``SCHEDULE.STEPn.OPTS`` comes after them.
     """
@@ -95,21 +96,24 @@ def _set_solver(step_cfg: CfgNode, cfg: CfgNode, name: str) -> None:
         step_cfg.SOLVER.STEPS = tuple(cfg.SCHEDULE[name].STEPS)
 
 
-def with_solver_of(cfg: CfgNode, name: str) -> CfgNode:
-    """Return a copy of the run's config with SOLVER as one step asks for it, not yet scaled to the processes.
-
-    Args:
-        cfg: the run's config.
-        name: of the step's node in SCHEDULE ("STEP1"), whose OPTS are merged too.
+def with_solver_of(cfg: CfgNode, step: Step) -> CfgNode:
+    """Return a copy of the run's config with SOLVER as `step` asks for it, not yet scaled to the processes.
 
     Raises:
         KeyError, AssertionError, ValueError: OPTS are no pairs of a key and a value that it takes.
     """
     step_cfg = cfg.clone()
     step_cfg.defrost()
-    _set_solver(step_cfg, cfg, name)
-    step_cfg.merge_from_list(list(cfg.SCHEDULE[name].OPTS))
+    _set_solver(step_cfg, cfg, step.solver)
+    step_cfg.merge_from_list([*step.opts, *cfg.SCHEDULE[step.solver].OPTS])
     return step_cfg
+
+
+def _frozen_components(step_cfg: CfgNode, step: Step) -> Tuple[str, ...]:
+    """What the step does not train and what the config freezes besides, without the components of other networks."""
+    elsewhere = {component for network in NETWORKS.values() for component in network} - set(step.components)
+    asked_for = [name for name in step_cfg.MODEL.FREEZE_COMPONENTS if name.split(".")[0] not in elsewhere]
+    return tuple(dict.fromkeys((*step.frozen, *asked_for)))
 
 
 def configure_step(
@@ -134,7 +138,6 @@ def configure_step(
     step_cfg.defrost()
     step_cfg.OUTPUT_DIR = output_dir
     _set_solver(step_cfg, cfg, step.solver)
-    step_cfg.MODEL.FREEZE_COMPONENTS = tuple(step.frozen)
     step_cfg.TEST.EXPECTED_RESULTS = []  # the run's are those of its final network
     configure_network(step_cfg, step.kind)
     if step.kind == RPN:
@@ -145,6 +148,7 @@ def configure_step(
         step_cfg.DATASETS.PROPOSAL_FILES_TRAIN = tuple(proposal_files)
         step_cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(proposal_files_test)
     step_cfg.merge_from_list([*step.opts, *cfg.SCHEDULE[step.solver].OPTS])
+    step_cfg.MODEL.FREEZE_COMPONENTS = _frozen_components(step_cfg, step)
     step_cfg = scale_to_processes(step_cfg)
     step_cfg.freeze()
     return step_cfg

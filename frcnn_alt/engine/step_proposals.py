@@ -15,7 +15,7 @@ from torch import nn
 
 from ..data import load_dataset_dicts
 from ..evaluation import proposal_recall
-from ..proposals import ProposalSet, ProposalSetError, compute_proposals
+from ..proposals import ProposalSet, ProposalSetError, compute_proposals, proposal_settings
 from .defaults import ConfigError
 from .manifest import Manifest
 
@@ -134,14 +134,27 @@ def verify_proposals(
 
 
 def has_proposals(cfg: CfgNode, manifest: Manifest, step: str, output_dir: str, *, recompute_flipped: bool) -> bool:
-    """Whether `output_dir` holds the sets over DATASETS.TRAIN and DATASETS.TEST that the manifest says `step` wrote."""
+    """Whether `output_dir` holds the sets over DATASETS.TRAIN and DATASETS.TEST that the manifest says `step` wrote.
+
+    They have to be of the images that the data sets have now, and as many as `cfg`, the step's config, asks for.
+    """
     outputs = manifest.step(step).get("outputs", {})
     for name, flipped in [*_sets(cfg.DATASETS.TRAIN, recompute_flipped), *_sets(cfg.DATASETS.TEST, False)]:
         about = outputs.get("flipped_proposals" if flipped else "proposals", {}).get(name)
         path = proposal_path(output_dir, name, flipped=flipped)
         try:
-            if about is None or ProposalSet(path).sha256 != about["sha256"]:
+            if about is None or not _is_as_asked(ProposalSet(path), about["sha256"], cfg, name, flipped):
                 return False
         except ProposalSetError:
             return False
     return True
+
+
+def _is_as_asked(proposals: ProposalSet, sha256: str, cfg: CfgNode, name: str, flipped: bool) -> bool:
+    settings = proposal_settings(cfg, flipped)
+    images = [str(image["image_id"]) for image in load_dataset_dicts(name)]
+    return (
+        proposals.sha256 == sha256
+        and proposals.image_ids == images
+        and all(proposals.metadata.get(key) == value for key, value in settings.items())
+    )

@@ -26,9 +26,20 @@ from detectron2.utils.logger import log_every_n_seconds
 from .proposal_set import PathLike, ProposalSet, ProposalSetError
 from .proposal_set_writer import ProposalSetWriter, merge_proposal_sets
 
-__all__ = ["compute_proposals"]
+__all__ = ["compute_proposals", "proposal_settings"]
 
 SECONDS_BETWEEN_REPORTS = 10
+
+
+def proposal_settings(cfg: CfgNode, flipped: bool) -> Dict[str, Any]:
+    """What a set's metadata tell, besides the model's name, of how its proposals were chosen."""
+    return {
+        "flipped_images": flipped,
+        "pre_nms_topk": cfg.MODEL.RPN.PRE_NMS_TOPK_TEST,
+        "nms_threshold": cfg.MODEL.RPN.NMS_THRESH,
+        "post_nms_topk": cfg.MODEL.RPN.POST_NMS_TOPK_TEST,
+        "image_sizes": [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST],
+    }
 
 
 def compute_proposals(
@@ -48,7 +59,7 @@ def compute_proposals(
     order; every process has to call this.
 
     Args:
-        cfg: INPUT.* and DATALOADER.NUM_WORKERS are used; MODEL.RPN.*_TEST is noted in the set's metadata.
+        cfg: INPUT.* and DATALOADER.NUM_WORKERS are used; `proposal_settings` are noted in the set's metadata.
         model: a ProposalNetwork; its training mode is as before afterwards.
         dataset_name: a registered data set, or any name if `dataset_dicts` are given.
         path: folder of the proposal set; it replaces one that is there when it is complete.
@@ -76,13 +87,7 @@ def compute_proposals(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
     what = f"{dataset_name}, flipped" if flipped else dataset_name
-    metadata = {
-        "model": type(model).__name__,
-        "flipped_images": flipped,
-        "pre_nms_topk": cfg.MODEL.RPN.PRE_NMS_TOPK_TEST,
-        "nms_threshold": cfg.MODEL.RPN.NMS_THRESH,
-        "post_nms_topk": cfg.MODEL.RPN.POST_NMS_TOPK_TEST,
-    }
+    metadata = {"model": type(model).__name__, **proposal_settings(cfg, flipped)}
     processes = comm.get_world_size()
     parts = [path.with_name(f"{path.name}.process{rank}") for rank in range(processes)]
     own_path = parts[comm.get_rank()] if processes > 1 else path

@@ -82,14 +82,17 @@ def plan_table(steps: Sequence[StepRecord]) -> str:
     ]
     for step in steps:
         start = [f"{escape(name)}: {escape(source)}" for name, source in step.started_from.items()]
-        if step.proposals_in:
+        if step.proposals_in and step.is_of_the_run:
             start.append(f"proposals: {escape(step.proposals_in)}")
-        cells = [
-            "<br>".join(start),
+        trained = [
             _components(step.trained, step.parameters.get("trained", 0)),
             _components(step.frozen, step.parameters.get("frozen", 0)),
             _keep(f"{step.max_iter:,} × {step.ims_per_batch} image{'s' if step.ims_per_batch != 1 else ''}"),
             _learning_rates(step),
+        ]
+        cells = [
+            "-" if step.state == "left out" else "<br>".join(start),
+            *(trained if step.is_of_the_run else ["-"] * len(trained)),
             _keep(duration(step.seconds) if step.state == "finished" else escape(step.state)),
         ]
         # The div keeps a cell's lines together beside its label where the cell is a grid.

@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .run import Curve, StepRecord
+from .run import StepRecord
+from .scalars import Curve
 from .text import percent
 
 __all__ = ["DARK", "LIGHT", "Theme", "loss_limit", "loss_names", "plot_class_bars", "plot_losses", "plot_recall_by_iou"]

@@ -7,13 +7,13 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import yaml
 
-__all__ = ["Curve", "ReportError", "Run", "StepRecord", "read_run", "read_scalars"]
+from .scalars import Curve, read_scalars
 
-Curve = Tuple[List[int], List[float]]  # iterations of a step, and the values there
+__all__ = ["ReportError", "Run", "StepRecord", "read_run"]
 
 _MANIFEST, _RESULTS, _METRICS = "manifest.json", "results.json", "metrics.json"
 
@@ -30,7 +30,7 @@ class StepRecord:
         number: 1 for the first.
         name: also its folder's name, such as "step1_rpn".
         kind: "rpn", "fast_rcnn" or "joint".
-        state: "pending", "running", "finished", or "given": not trained in this run.
+        state: "pending", "running" or "finished"; "given" or "left out": not trained in this run.
         started_from: component -> where its initial weights come from.
         trained, frozen: components.
         parameters: numbers of parameters under "trained" and "frozen"; empty if not known yet.
@@ -61,6 +61,11 @@ class StepRecord:
     peak_memory_mib: Optional[int] = None
     recall: Dict[str, Dict[str, float]] = field(default_factory=dict)
     scalars: Dict[str, Curve] = field(default_factory=dict)
+
+    @property
+    def is_of_the_run(self) -> bool:
+        """Whether it is trained in this run: neither given nor left out."""
+        return self.state not in ("given", "left out")
 
     @property
     def title(self) -> str:
@@ -119,7 +124,7 @@ def read_run(run_dir: str) -> Run:
     recall = results.get("proposals") or {}
     try:
         steps = [
-            _read_step(run_dir, number, entry, recall.get(entry["name"]))
+            _read_step(run_dir, number, _marked(entry, manifest), recall.get(entry["name"]))
             for number, entry in enumerate(manifest["steps"], start=1)
         ]
     except (KeyError, TypeError, AttributeError) as error:
@@ -139,49 +144,6 @@ def read_run(run_dir: str) -> Run:
     )
 
 
-def read_scalars(path: str) -> Dict[str, Curve]:
-    """Read the curves of a metrics.json (detectron2's: one JSON object a line), by ascending iteration.
-
-    A run that was cut and resumed repeats iterations: the later line counts, and what an abandoned training had logged
-    beyond the point it was resumed from is dropped. A half-written line is skipped.
-
-    Args:
-        path: the file; a missing one has no curves.
-    """
-    values: Dict[int, Dict[str, float]] = {}
-    last = -1
-    for record in _json_lines(path):
-        iteration = record.pop("iteration", None)
-        if not isinstance(iteration, int):
-            continue
-        # Only lines of the training loop tell where it stands; detectron2 may log single values a little late.
-        if "total_loss" in record:
-            if iteration <= last:
-                values = {i: scalars for i, scalars in values.items() if i < iteration}
-            last = iteration
-        values.setdefault(iteration, {}).update({k: v for k, v in record.items() if isinstance(v, (int, float))})
-    curves: Dict[str, Curve] = {}
-    for iteration in sorted(values):
-        for name, value in values[iteration].items():
-            iterations, ordinates = curves.setdefault(name, ([], []))
-            iterations.append(iteration)
-            ordinates.append(float(value))
-    return curves
-
-
-def _json_lines(path: str) -> Iterator[Dict[str, Any]]:
-    if not os.path.isfile(path):
-        return
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                yield record
-
-
 def _read_json(run_dir: str, name: str) -> Optional[Dict[str, Any]]:
     path = os.path.join(run_dir, name)
     if not os.path.isfile(path):
@@ -194,6 +156,11 @@ def _read_json(run_dir: str, name: str) -> Optional[Dict[str, Any]]:
     if not isinstance(data, dict):
         raise ReportError(f"{path} is damaged: it holds no JSON object")
     return data
+
+
+def _marked(entry: Dict[str, Any], manifest: Dict[str, Any]) -> Dict[str, Any]:
+    """The entry, saying so if the step is left out: in the manifest it is pending, for it may be run later."""
+    return {**entry, "state": "left out"} if entry["name"] in manifest.get("left_out", ()) else entry
 
 
 def _read_step(run_dir: str, number: int, entry: Dict[str, Any], recall: Optional[Dict[str, Any]]) -> StepRecord:

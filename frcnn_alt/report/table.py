@@ -41,6 +41,9 @@ def _steps(run: Run) -> str:
     for step in run.steps:
         time = duration(step.seconds) if step.state == "finished" else step.state
         start = "\n".join(f"{component}: {source}" for component, source in step.started_from.items())
+        if not step.is_of_the_run:
+            rows.append([step.name, time, start if step.state == "given" else "-", "-"])
+            continue
         if step.proposals_in:
             start += f"\nproposals: {step.proposals_in}"
         rows.append([step.name, time, start, "\n".join(step.trained)])

@@ -1,8 +1,9 @@
-"""The images of the miniature runs, and three of these runs with all that happened in them."""
+"""The images of the miniature runs, one such run, and three more with all that happened in them."""
 
 from frcnn_alt.data.shapes import make_shapes
 
 import pytest
+from miniature import run, tiny_config, write_initial_weights
 from recording import record_run, recorded_config
 
 
@@ -11,6 +12,16 @@ def shapes(tmp_path_factory):
     root = str(tmp_path_factory.mktemp("data") / "tiny_shapes")
     make_shapes(root, seed=1, num_trainval=6, num_test=8, size=(112, 84))
     return root
+
+
+@pytest.fixture(scope="session")
+def whole(shapes, tmp_path_factory):
+    """The config of a finished run of all four steps; nobody writes into its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    cfg = tiny_config(shapes, folder / "run", weights=str(folder / "initial.pth"), exact=True)
+    write_initial_weights(cfg, cfg.MODEL.WEIGHTS)
+    run(cfg)
+    return cfg
 
 
 def _record(shapes, folder, net="ZF", **values):

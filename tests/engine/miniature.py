@@ -1,5 +1,6 @@
 """A 4-step run in miniature: generated images, both backbones at a fraction of their width, a few iterations."""
 
+import json
 import os
 
 from frcnn_alt import get_cfg
@@ -56,3 +57,18 @@ def write_initial_weights(cfg, path):
 
 def final_hash(cfg):
     return hash_tensors(read_checkpoint(os.path.join(cfg.OUTPUT_DIR, "model_final.pth"))["model"])
+
+
+def another(whole, folder, steps, **keys):
+    """The config `whole` in another folder, with some steps only, and without its file of initial weights."""
+    cfg = whole.clone()
+    cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS, cfg.SCHEDULE.RUN_ONLY = str(folder / "run"), "gone/initial.pth", steps
+    for key, value in keys.items():
+        cfg.merge_from_list([key.replace("__", "."), value])
+    return cfg
+
+
+def states(cfg):
+    """Of a run's steps, as its manifest has them."""
+    with open(os.path.join(cfg.OUTPUT_DIR, "manifest.json")) as file:
+        return [step["state"] for step in json.load(file)["steps"]]

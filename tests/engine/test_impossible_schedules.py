@@ -2,6 +2,7 @@
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 
 from frcnn_alt.engine import FAST_RCNN, RPN, SCHEDULE_REGISTRY, WEIGHTS, AlternatingTrainer, ConfigError, Schedule, Step
 
@@ -116,6 +117,19 @@ def test_schedules_of_ones_own(function, message, config):
             "step1_rpn has nothing to train: MODEL.FREEZE_COMPONENTS and MODEL.FREEZE_PATT",
         ),
         ("SOLVER.LOSS_WEIGHTS", ["loss_cls"], "SOLVER.LOSS_WEIGHTS is .*names of losses and weights"),
+        ("SCHEDULE.STEP2.OPTS", ["SOLVER.LOSS_WEIGHTS", ["loss_cls", -1]], "step2_fast_rcnn: SOLVER.LOSS_WEIGHTS is"),
+        ("SCHEDULE.STEP1.OPTS", ["SOLVER.BASE_LR", 0.0], "SCHEDULE.STEP1.BASE_LR is 0.0"),
+        ("SCHEDULE.STEP1.OPTS", ["SEED"], "SCHEDULE.STEP1.OPTS holds 1 entries"),
+        (
+            "SCHEDULE.STEP1.OPTS",
+            ["OUTPUT_DIR", "x"],
+            "SCHEDULE.STEP1.OPTS must not set OUTPUT_DIR, which all steps share",
+        ),
+        (
+            "SCHEDULE.STEP3.OPTS",
+            ["DATASETS.VOC_LAYOUT.ROOT", "x", "MODEL.WEIGHTS", "y"],
+            "SCHEDULE.STEP3.OPTS must not set DATASETS.VOC_LAYOUT.ROOT, MODEL.WEIGHTS, which all steps share",
+        ),
     ],
 )
 def test_keys_of_the_papers_schedule(key, value, message, config):
@@ -123,6 +137,29 @@ def test_keys_of_the_papers_schedule(key, value, message, config):
     text = "\n".join(refused(config))
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(text)
+
+
+def test_opts_of_a_step_of_ones_own_are_checked_too(config):
+    config.SCHEDULE.NAME = "impossible"
+    opts = ("SOLVER.MAX_ITER", 0, "SOLVER.LOSS_WEIGHTS", ["loss_rpn_cls", -1])
+    with registered(lambda: Schedule((replace(first(), opts=opts), detector()), WHOLE)):
+        problems = refused(config)
+    assert problems[0].startswith("SCHEDULE.STEP1.MAX_ITER is 0")
+    assert problems[1].startswith("step1_rpn: SOLVER.LOSS_WEIGHTS is ['loss_rpn_cls', -1]")
+    with registered(lambda: Schedule((replace(first(), opts=("OUTPUT_DIR", "x")), detector()), WHOLE)):
+        assert refused(config) == [
+            "The opts of step1_rpn must not set OUTPUT_DIR, which all steps share: set it for the whole run."
+        ]
+
+
+def test_a_schedule_that_fails_to_be_built_is_told_once(config):
+    config.SCHEDULE.NAME = "impossible"
+    config.MODEL.RPN.PROPOSAL_GRADIENT = True  # whose check asks for the steps as well
+    with registered(lambda: ().index(1)):
+        problems = refused(config)
+    assert [problem for problem in problems if "SCHEDULE.NAME" in problem] == [
+        "SCHEDULE.NAME 'impossible': tuple.index(x): x not in tuple"
+    ]
 
 
 def test_initial_weights_of_another_architecture(config, tmp_path):

@@ -1,12 +1,15 @@
 """docs/SCHEDULES.md: the schedule of one's own that it shows runs, and the commands that it names parse."""
 
+import json
 import re
 from pathlib import Path
 
+from frcnn_alt.checkpointing import hash_tensors, read_checkpoint
 from frcnn_alt.engine import SCHEDULE_REGISTRY, AlternatingTrainer, default_argument_parser, setup_cfg
 
 import pytest
-from miniature import run, tiny_config, weights_of, write_initial_weights
+import torch
+from miniature import STEPS, run, tiny_config, weights_of, write_initial_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "SCHEDULES.md").read_text("utf-8")
@@ -26,6 +29,26 @@ def test_the_schedule_of_ones_own(shapes, tmp_path):
         assert all((one[name] == two[name]).all() for name in one if name.startswith("backbone."))
     finally:
         SCHEDULE_REGISTRY._obj_map.pop("detector_on_frozen_convolutions")
+
+
+def test_components_frozen_by_the_config_stand_still_and_are_in_the_manifest(shapes, tmp_path):
+    """Also normalisation statistics in them, and what the plan says of it."""
+    cfg = tiny_config(shapes, tmp_path / "run", weights=str(tmp_path / "initial.pth"))
+    write_initial_weights(cfg, cfg.MODEL.WEIGHTS)
+    cfg.SCHEDULE.RUN_ONLY = "1-2"
+    cfg.MODEL.FREEZE_COMPONENTS = ("backbone.conv1", "roi_heads.box_head")
+    run(cfg)
+    initial = read_checkpoint(cfg.MODEL.WEIGHTS)["model"]
+    one, two = (weights_of(cfg.OUTPUT_DIR, name) for name in STEPS[:2])
+    for state in (one, two):
+        assert torch.equal(state["backbone.conv1.weight"], initial["backbone.conv1.weight"])
+        assert not torch.equal(state["backbone.conv2.weight"], initial["backbone.conv2.weight"])
+    assert torch.equal(two["roi_heads.box_head.fc6.weight"], initial["roi_heads.box_head.fc6.weight"])
+    entries = json.loads((tmp_path / "run" / "manifest.json").read_text())["steps"]
+    assert [entry["frozen"] for entry in entries[:2]] == [["backbone.conv1"], ["backbone.conv1", "roi_heads.box_head"]]
+    for entry, state in zip(entries[:2], (one, two)):
+        still = {name: state[name] for name in state if name.startswith(tuple(f"{c}." for c in entry["frozen"]))}
+        assert entry["frozen_hash"] == dict.fromkeys(("before", "after"), hash_tensors(still))
 
 
 def test_every_overlay_is_in_the_table_and_every_name_is_a_schedule():

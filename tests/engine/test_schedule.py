@@ -64,6 +64,19 @@ def test_step_config_says_all_that_the_step_does():
     assert cfg.SOLVER.MAX_ITER == get_cfg().SOLVER.MAX_ITER  # the run's own config is untouched
 
 
+def test_what_the_config_freezes_is_frozen_besides_what_the_step_does_not_train():
+    cfg = get_cfg()
+    cfg.MODEL.FREEZE_COMPONENTS = ("backbone.conv1", "roi_heads.box_head.fc6")
+    cfg.SCHEDULE.STEP4.OPTS = ["MODEL.FREEZE_COMPONENTS", ["roi_heads.box_predictor"]]
+    frozen = [configure_step(cfg, step, "out").MODEL.FREEZE_COMPONENTS for step in build_schedule(cfg).steps]
+    assert frozen == [
+        ("backbone.conv1",),  # an RPN has no roi_heads
+        ("backbone.conv1", "roi_heads.box_head.fc6"),
+        ("backbone", "backbone.conv1"),
+        ("backbone", "roi_heads.box_predictor"),  # a step's own value replaces the run's, but thaws nothing
+    ]
+
+
 def test_impossible_steps_and_schedules_are_refused():
     with pytest.raises(ValueError, match="kind"):
         Step("a", "segmentation", "STEP1", {}, ("backbone",))

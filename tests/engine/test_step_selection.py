@@ -1,44 +1,19 @@
 """--steps: some steps of a schedule, starting from an earlier run, from files of one's own, or from somebody else's."""
 
-import json
 import os
 import shutil
 
 from frcnn_alt import get_cfg
-from frcnn_alt.checkpointing import file_sha256, hash_tensors, read_checkpoint
+from frcnn_alt.checkpointing import hash_tensors, read_checkpoint
 from frcnn_alt.engine import AlternatingTrainer, ConfigError, build_schedule, default_argument_parser, setup_cfg
 from frcnn_alt.engine.step_selection import select_steps
 
 import pytest
 import torch
 from detectron2.modeling import build_model
-from miniature import final_hash, run, tiny_config, weights_of, write_initial_weights
+from miniature import another, final_hash, run, states, tiny_config, weights_of
 from oracles.caffe_wire import net
 from random_detector import caffe_weights
-
-
-@pytest.fixture(scope="module")
-def whole(shapes, tmp_path_factory):
-    """The config of a finished run of all four steps."""
-    folder = tmp_path_factory.mktemp("whole")
-    cfg = tiny_config(shapes, folder / "run", weights=str(folder / "initial.pth"), exact=True)
-    write_initial_weights(cfg, cfg.MODEL.WEIGHTS)
-    run(cfg)
-    return cfg
-
-
-def another(whole, folder, steps, **keys):
-    """The same config in another folder, without a file of initial weights."""
-    cfg = whole.clone()
-    cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS, cfg.SCHEDULE.RUN_ONLY = str(folder / "run"), "no such file", steps
-    for key, value in keys.items():
-        cfg.merge_from_list([key.replace("__", "."), value])
-    return cfg
-
-
-def states(cfg):
-    with open(os.path.join(cfg.OUTPUT_DIR, "manifest.json")) as file:
-        return [step["state"] for step in json.load(file)["steps"]]
 
 
 @pytest.mark.parametrize(
@@ -171,16 +146,3 @@ def test_a_file_that_its_run_did_not_write_is_told(whole, tmp_path):
     torch.save({"model": {}}, changed)
     problems = AlternatingTrainer(another(whole, tmp_path, "3-4", SCHEDULE__GIVEN_RUN=str(tmp_path / "earlier"))).plan()
     assert "is not the file that step2_fast_rcnn of that run wrote" in problems.problems[0]
-
-
-def test_another_given_file_makes_what_started_from_it_stale(whole, tmp_path):
-    cfg = another(whole, tmp_path, "3", SCHEDULE__STEP2__GIVEN=str(tmp_path / "two.pth"))
-    shutil.copy(os.path.join(whole.OUTPUT_DIR, "step2_fast_rcnn", "model_final.pth"), tmp_path / "two.pth")
-    run(cfg)
-    state = weights_of(whole.OUTPUT_DIR, "step2_fast_rcnn")
-    state["backbone.conv5.bias"] += 1
-    before = file_sha256(cfg.SCHEDULE.STEP2.GIVEN)
-    torch.save({"model": state}, tmp_path / "two.pth")
-    assert file_sha256(cfg.SCHEDULE.STEP2.GIVEN) != before
-    with pytest.raises(ConfigError, match="step3_rpn in this folder started from another file"):
-        run(cfg, resume=True)

@@ -16,7 +16,9 @@ from frcnn_alt.engine import (
     main,
     run_command_line,
 )
+from frcnn_alt.engine.open_manifest import earlier_manifest, open_manifest
 from frcnn_alt.engine.step_proposals import write_proposals
+from frcnn_alt.engine.step_selection import select_steps
 from frcnn_alt.engine.step_trainer import build_step_model
 from frcnn_alt.proposals import ProposalSet, ProposalSetWriter
 
@@ -218,8 +220,10 @@ def test_joint_training(kind, shapes, tmp_path):
 def begin(cfg):
     register_datasets(cfg)
     np.random.seed(comm.get_rank())  # as default_setup does
-    trainer = AlternatingTrainer(cfg, resume=True)
-    return trainer._open_manifest(trainer.plan()).data["seed"]
+    schedule = build_schedule(cfg)
+    manifest = earlier_manifest(cfg.OUTPUT_DIR, schedule)
+    plan, selection = AlternatingTrainer(cfg, resume=True).plan(), select_steps(cfg, schedule, manifest)
+    return open_manifest(cfg, schedule, selection, plan, resume=True, config_file="").data["seed"]
 
 
 def test_a_seed_that_was_drawn_is_the_same_on_all_processes_and_stays(shapes, tmp_path):

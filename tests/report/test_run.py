@@ -3,7 +3,7 @@
 import json
 
 from frcnn_alt.report import ReportError, read_run
-from frcnn_alt.report.run import read_scalars
+from frcnn_alt.report.scalars import read_scalars
 
 import pytest
 

@@ -1,0 +1,132 @@
+"""What a run was given stays given when it is gone on with, and what does not go together is never put together."""
+
+import glob
+import json
+import os
+import shutil
+
+from frcnn_alt.checkpointing import file_sha256
+from frcnn_alt.engine import AlternatingTrainer, ConfigError
+from frcnn_alt.proposals import ProposalSet
+
+import pytest
+import torch
+from miniature import STEPS, another, final_hash, run, states, weights_of
+
+
+def weights_in(folder, step):
+    return os.path.join(str(folder), step, "model_final.pth")
+
+
+def problems_of(cfg, resume=True):
+    return AlternatingTrainer(cfg, resume=resume).plan().problems
+
+
+def test_going_on_without_flags_trains_no_step_that_was_given(whole, tmp_path):
+    cfg = another(whole, tmp_path, "3", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR)
+    run(cfg)
+    assert states(cfg) == ["pending", "given", "finished", "pending"]
+    cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.GIVEN_RUN = "", ""
+    run(cfg, resume=True)
+    assert states(cfg) == ["pending", "given", "finished", "finished"] and final_hash(cfg) == final_hash(whole)
+
+
+def test_going_on_without_the_original_of_a_file_that_was_given(whole, tmp_path):
+    """Its own copy is in the run's folder."""
+    file = tmp_path / "two.pth"
+    shutil.copy(weights_in(whole.OUTPUT_DIR, "step2_fast_rcnn"), file)
+    cfg = another(whole, tmp_path, "3", SCHEDULE__STEP2__GIVEN=str(file))
+    run(cfg)
+    file.unlink()
+    cfg.SCHEDULE.RUN_ONLY = ""
+    run(cfg, resume=True)
+    assert states(cfg) == ["pending", "given", "finished", "finished"] and final_hash(cfg) == final_hash(whole)
+    torch.save({"model": {}}, weights_in(cfg.OUTPUT_DIR, "step2_fast_rcnn"))
+    assert problems_of(cfg) == [f"SCHEDULE.STEP2.GIVEN: {file} does not exist."]
+
+
+def test_a_run_cut_while_it_makes_the_proposals_of_a_given_step_goes_on(whole, tmp_path, monkeypatch):
+    rpn = weights_in(whole.OUTPUT_DIR, "step1_rpn")
+    cfg = another(whole, tmp_path, "2", SCHEDULE__STEP1__GIVEN=rpn, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
+
+    def cut(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("frcnn_alt.engine.given_step.write_proposals", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(cfg)
+    cfg.SCHEDULE.STEP1.GIVEN, cfg.SCHEDULE.RUN_ONLY = "", ""  # the manifest knows both
+    run(cfg, resume=True)
+    assert states(cfg) == ["given", "finished", "finished", "finished"] and final_hash(cfg) == final_hash(whole)
+
+
+def test_a_step_of_another_run_is_not_put_together_with_one_trained_here(whole, tmp_path):
+    """Step 3 of the other run started from its step 2, not from this one's."""
+    cfg = another(whole, tmp_path, "2", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
+    cfg.SCHEDULE.STEP2.BASE_LR /= 2
+    run(cfg)
+    cfg.SCHEDULE.RUN_ONLY = "4"
+    (problem,) = problems_of(cfg)
+    assert "leaves out step3_rpn, which step4_fast_rcnn start from" in problem
+    assert f"have it trained too, for that of {whole.OUTPUT_DIR} started from another step2_fast_rcnn" in problem
+
+
+def test_a_given_step_is_not_trained_once_others_started_from_it(whole, tmp_path):
+    cfg = another(whole, tmp_path, "3", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
+    run(cfg)
+    cfg.SCHEDULE.RUN_ONLY = "1-4"
+    problems = problems_of(cfg)
+    assert any(
+        "step2_fast_rcnn is to be trained, but step3_rpn in this folder started from another" in p for p in problems
+    )
+
+
+def test_a_file_does_not_stand_in_for_a_step_that_is_trained_here(whole, tmp_path):
+    cfg = another(whole, tmp_path, "1-2", MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
+    run(cfg)
+    cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.STEP2.GIVEN = "3-4", weights_in(whole.OUTPUT_DIR, "step2_fast_rcnn")
+    (problem,) = problems_of(cfg)
+    assert (
+        problem == "SCHEDULE.STEP2.GIVEN stands in for step2_fast_rcnn, which this run has trained: set the key to ''."
+    )
+
+
+def test_another_given_file_makes_what_started_from_it_stale(whole, tmp_path):
+    cfg = another(whole, tmp_path, "3", SCHEDULE__STEP2__GIVEN=str(tmp_path / "two.pth"))
+    shutil.copy(weights_in(whole.OUTPUT_DIR, "step2_fast_rcnn"), tmp_path / "two.pth")
+    run(cfg)
+    state = weights_of(whole.OUTPUT_DIR, "step2_fast_rcnn")
+    state["backbone.conv5.bias"] += 1
+    before = file_sha256(cfg.SCHEDULE.STEP2.GIVEN)
+    torch.save({"model": state}, tmp_path / "two.pth")
+    assert file_sha256(cfg.SCHEDULE.STEP2.GIVEN) != before
+    with pytest.raises(ConfigError, match="step3_rpn in this folder started from another file"):
+        run(cfg, resume=True)
+
+
+def test_a_run_that_gives_has_a_folder_of_its_own(whole):
+    cfg = whole.clone()
+    cfg.SCHEDULE.GIVEN_RUN = os.path.join(whole.OUTPUT_DIR, os.curdir)
+    (problem,) = problems_of(cfg, resume=False)
+    assert problem.startswith("SCHEDULE.GIVEN_RUN (--from-run) is OUTPUT_DIR")
+
+
+def test_proposals_in_another_number_are_computed_anew(whole, tmp_path):
+    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR)
+    cfg.SCHEDULE.PROPOSALS.POST_NMS_TOPK = 7
+    run(cfg)
+    (folder,) = glob.glob(os.path.join(cfg.OUTPUT_DIR, STEPS[2], "proposals", "*_trainval"))
+    assert max(len(ProposalSet(folder)[image][0]) for image in ProposalSet(folder)) == 7
+
+
+def test_proposals_of_other_images_are_computed_anew(whole, tmp_path):
+    """The earlier run was over some images less; where it has them all, its sets are used where they lie."""
+    shutil.copytree(whole.OUTPUT_DIR, tmp_path / "earlier")
+    for index in (tmp_path / "earlier" / STEPS[2]).glob("proposals/*/index.json"):
+        record = json.loads(index.read_text())
+        record["image_ids"][0] = "another"
+        index.write_text(json.dumps(record))
+    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=str(tmp_path / "earlier"))
+    run(cfg)
+    assert os.path.isdir(os.path.join(cfg.OUTPUT_DIR, STEPS[2], "proposals")) and final_hash(cfg) == final_hash(whole)
