@@ -5,9 +5,9 @@ pixels is shared: detectron2 does it with Pillow, so the numpy inference is give
 computes itself.
 """
 
-import functools
-from typing import Callable, NamedTuple, Tuple
+from typing import NamedTuple, Tuple
 
+import near_ties
 import numpy as np
 import pytest
 import torch
@@ -22,31 +22,6 @@ from random_detector import Weights, caffe_weights, detector_config, picture, ra
 NETWORKS = {"zf": ZF, "vgg16": VGG16}
 PRESETS = {"paper": PAPER, "pyfrcnn": PYFRCNN}
 BOTH = pytest.mark.parametrize("network,preset", [(n, p) for n in NETWORKS for p in PRESETS])
-
-
-class NearTies(AssertionError):
-    """What is detected hangs on the last digits of the weights, so that single and double precision may disagree."""
-
-
-_seeds_tried = [0]  # added to the seed of every case
-
-
-def other_seeds_at_near_ties(test: Callable) -> Callable:
-    """Repeat a test with other weights and pictures where these have near ties, as on some processors they may."""
-
-    @functools.wraps(test)
-    def repeated(*args, **kwargs):
-        for attempt in range(5):
-            _seeds_tried[0] = 1000 * attempt
-            try:
-                return test(*args, **kwargs)
-            except NearTies as error:
-                last = error
-            finally:
-                _seeds_tried[0] = 0
-        raise last
-
-    return repeated
 
 
 class Case(NamedTuple):
@@ -78,7 +53,7 @@ class Case(NamedTuple):
 def make_case(network, preset, original_size, sides=(240, 400), seed=0, **narrower) -> Case:
     cfg = detector_config(f"{network}_4step.yaml", preset, **narrower)
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = sides
-    seed += _seeds_tried[0]
+    seed += near_ties.seeds_tried[0]
     torch.manual_seed(seed)
     predictor = DefaultPredictor(cfg)
     image = picture(*original_size, seed)
@@ -113,7 +88,7 @@ def assert_agreement(found, case, pixel=None, **changes):
         noisy[name] = weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), bias * factor
     moved = differences(case.expected(weights=noisy, **changes), expected, pixel)
     if not (moved[0] < 20 * BOX_TOLERANCE and moved[1] < 20 * SCORE_TOLERANCE):
-        raise NearTies(f"boxes move by {moved[0]}, scores by {moved[1]}")
+        raise near_ties.NearTies(f"boxes move by {moved[0]}, scores by {moved[1]}")
 
     of_boxes, of_scores = differences(found, expected, pixel)
     assert of_boxes < BOX_TOLERANCE
@@ -146,13 +121,13 @@ def assert_telling(expected):
     [(101, 151), (263, 187), (83, 333)],
     ids=["enlarged", "portrait", "longer side decides"],
 )
-@other_seeds_at_near_ties
+@near_ties.other_seeds_at_near_ties
 def test_detections(network, preset, original_size):
     assert_telling(predict_and_compare(make_case(network, preset, original_size)))
 
 
 @pytest.mark.parametrize("network,preset", [("zf", "pyfrcnn"), ("vgg16", "paper")])
-@other_seeds_at_near_ties
+@near_ties.other_seeds_at_near_ties
 def test_detections_at_the_papers_size(network, preset):
     """600 pixels at least and 1000 at most: 20000 anchors, of which 6000 enter the suppression, and 300 proposals."""
     case = make_case(network, preset, (375, 500), sides=(600, 1000))
@@ -164,27 +139,27 @@ def test_detections_at_the_papers_size(network, preset):
 
 
 @BOTH
-@other_seeds_at_near_ties
+@near_ties.other_seeds_at_near_ties
 def test_image_smaller_than_every_anchor(network, preset):
     case = make_case(network, preset, (53, 61), sides=(70, 200))
     assert case.resized.shape == (70, 81, 3)
     assert len(predict_and_compare(case).boxes) > 10
 
 
-@other_seeds_at_near_ties
+@near_ties.other_seeds_at_near_ties
 def test_zf_in_full_width():
     expected = predict_and_compare(make_case("zf", "paper", (101, 150), sides=(160, 280), width=1.0, fc_dim=4096))
     assert_telling(expected)
 
 
-@other_seeds_at_near_ties
+@near_ties.other_seeds_at_near_ties
 def test_vgg16_with_all_channels():
     """All but fc6 and fc7, whose 120 million weights would take a gigabyte in double precision."""
     assert_telling(predict_and_compare(make_case("vgg16", "pyfrcnn", (101, 150), sides=(160, 280), seed=1, width=1.0)))
 
 
 @BOTH
-@other_seeds_at_near_ties
+@near_ties.other_seeds_at_near_ties
 def test_batch_of_two_sizes(network, preset):
     """Zeros make the images of a batch equally large, in both originals as here (SPEC 1.3).
 

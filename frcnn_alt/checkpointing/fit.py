@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 import numpy as np
 import torch
-from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts, convert_c2_detectron_names
 from torch import nn
 
 from ..modeling.proposal_generator import SoftmaxRPNHead
@@ -87,9 +87,18 @@ def _fit_box_predictor(state: State, model: nn.Module, refuse: Callable[[str], N
 
 
 def _fit_by_names_alike(checkpoint: Mapping[str, Any], model: nn.Module) -> Dict[str, Any]:
-    """Let detectron2 find out which tensor is which: by the ends of their names, as for its ImageNet files."""
+    """Let detectron2 find out which tensor is which: by the ends of their names, as for its ImageNet files.
+
+    It leaves out those of another shape with a warning. Here they are kept, for whoever loads them to refuse.
+    """
     is_caffe2 = checkpoint.get("__author__") == "Caffe2"
-    state = align_and_update_state_dicts(model.state_dict(), dict(checkpoint["model"]), c2_conversion=is_caffe2)
+    tensors = dict(checkpoint["model"])
+    state = align_and_update_state_dicts(model.state_dict(), dict(tensors), c2_conversion=is_caffe2)
+    tensors = convert_c2_detectron_names(tensors)[0] if is_caffe2 else tensors
+    for name in set(model.state_dict()) - set(state):
+        alike = [other for other in tensors if f".{name}".endswith(f".{other}")]
+        if alike:
+            state[name] = tensors[max(alike, key=len)]
     return {**checkpoint, "model": state, "matching_heuristics": False}
 
 

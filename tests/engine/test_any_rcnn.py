@@ -134,6 +134,17 @@ def test_heads_of_c4_start_from_the_file_too(data, tmp_path, monkeypatch):
         assert torch.equal(began[step][name], torch.from_numpy(resnet[layer]))
 
 
+def test_a_file_with_guessed_names_of_another_width_is_refused(data, tmp_path):
+    """detectron2 would leave its tensors out with a warning, and train from random ones."""
+    yaml_file = write_stock_yaml(tmp_path / "fpn.yaml", "faster_rcnn_R_50_FPN")
+    cfg = get_cfg()
+    cfg.merge_from_file(str(yaml_file))
+    cfg.MODEL.RESNETS.STEM_OUT_CHANNELS //= 2
+    write_caffe2_weights(cfg, tmp_path / "R-50.pkl")
+    with pytest.raises(ConfigError, match=r"step1_rpn: backbone.bottom_up.*has shape.*in MODEL.WEIGHTS .*R-50.pkl"):
+        main(arguments(yaml_file, tmp_path / "run", "MODEL.WEIGHTS", str(tmp_path / "R-50.pkl"), *data))
+
+
 def test_weights_of_another_architecture_are_refused(data, tmp_path):
     yaml_file = write_stock_yaml(tmp_path / "fpn.yaml", "faster_rcnn_R_50_FPN")
     torch.save({"model": {"backbone.conv1_1.weight": torch.zeros(64, 3, 3, 3)}}, tmp_path / "vgg.pth")
