@@ -117,8 +117,9 @@ class Measurement:
         self.folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(self.args.jobs) as pool:
             list(pool.map(self.prepare, self.args.seeds))
-            jobs = list(itertools.product(self.args.methods, self.args.seeds))
-            list(pool.map(lambda job: self.train(*job), jobs))
+            # Seed by seed, so that what there is of an interrupted measurement can be compared.
+            jobs = itertools.product(self.args.seeds, self.args.methods)
+            list(pool.map(lambda job: self.train(job[1], job[0]), jobs))
         return {
             method: [read_run(str(self.run_folder(method, seed))) for seed in self.args.seeds]
             for method in self.args.methods
@@ -203,7 +204,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--plot", help="picture to write")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE ... for all methods")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("config_file", "output", "data", "plot"):  # the trainings run in the repository's root
+        if getattr(args, name):
+            setattr(args, name, os.path.abspath(getattr(args, name)))
+    return args
 
 
 if __name__ == "__main__":

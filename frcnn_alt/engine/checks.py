@@ -45,7 +45,6 @@ _ALLOWED = {
 }
 
 _REGISTERED = {
-    "SCHEDULE.NAME": SCHEDULE_REGISTRY,
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
     "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
     "MODEL.ANCHOR_GENERATOR.NAME": ANCHOR_GENERATOR_REGISTRY,
@@ -62,17 +61,21 @@ def _value(cfg: CfgNode, key: str):
     return cfg
 
 
-def _check_names(cfg: CfgNode) -> List[str]:
+def _check_names(cfg: CfgNode, trains_by_schedule: bool) -> List[str]:
     problems = []
     for key, allowed in _ALLOWED.items():
         if _value(cfg, key) not in allowed:
             problems.append(f"{key} is {_value(cfg, key)!r}; it is one of {', '.join(map(repr, allowed))}.")
-    for key, registry in _REGISTERED.items():
+    schedule = {"SCHEDULE.NAME": SCHEDULE_REGISTRY} if trains_by_schedule else {}
+    for key, registry in {**schedule, **_REGISTERED}.items():
         name = _value(cfg, key)
         stock_without_entry = name in ("PrecomputedProposals", "")
         if not stock_without_entry and name not in registry:
             names = sorted(registered for registered, _ in registry)
-            problems.append(f"{key} is {name!r}, which is not registered; registered are {', '.join(names)}.")
+            problems.append(
+                f"{key} is {name!r}, which is not registered; registered are {', '.join(names)}, and what the packages "
+                "register that --import names."
+            )
     return problems
 
 
@@ -116,9 +119,26 @@ def _check_device(cfg: CfgNode) -> List[str]:
             f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but {comm.get_world_size()} processes have a GPU each: set it to "
             "'cuda', or start them on the CPU, with CUDA_VISIBLE_DEVICES='' in the environment."
         ]
-    if cfg.SOLVER.AMP.ENABLED and device.type == "cpu":
+    return []
+
+
+def _check_mixed_precision(cfg: CfgNode) -> List[str]:
+    if cfg.SOLVER.AMP.ENABLED and str(cfg.MODEL.DEVICE).startswith("cpu"):
         return ["SOLVER.AMP.ENABLED: detectron2's mixed precision is for GPUs, and MODEL.DEVICE is 'cpu': set False."]
     return []
+
+
+def _check_steps_of_a_schedule(cfg: CfgNode) -> List[str]:
+    keys = {
+        "SCHEDULE.RUN_ONLY (--steps)": cfg.SCHEDULE.RUN_ONLY,
+        "SCHEDULE.GIVEN_RUN (--from-run)": cfg.SCHEDULE.GIVEN_RUN,
+    }
+    return [
+        f"{key} is of a run in steps, but TRAINER {cfg.TRAINER!r} trains once: leave it out, or set TRAINER to "
+        "'AlternatingTrainer'."
+        for key, value in keys.items()
+        if value
+    ]
 
 
 def _check_box_head(cfg: CfgNode) -> List[str]:
@@ -182,12 +202,15 @@ def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
         trains: whether the config is to be trained. One that is evaluated needs neither training data nor a schedule:
             it may be that of a single step.
     """
-    problems = _check_names(cfg) + _check_numbers(cfg) + _check_features(cfg) + _check_box_head(cfg)
+    by_schedule = trains and cfg.TRAINER == "AlternatingTrainer"
+    problems = _check_names(cfg, by_schedule) + _check_numbers(cfg) + _check_features(cfg) + _check_box_head(cfg)
     problems += proposal_gradient_problems(cfg) + loss_weight_problems(cfg)
-    if trains and cfg.TRAINER == "AlternatingTrainer":
+    if trains:
+        problems += _check_mixed_precision(cfg)
+    if by_schedule:
         problems += schedule_problems(cfg)
     elif trains and cfg.TRAINER == "SingleStepTrainer":
-        problems += solver_problems("SOLVER", cfg)
+        problems += solver_problems("SOLVER", cfg) + _check_steps_of_a_schedule(cfg)
     if trains and not cfg.DATASETS.TRAIN:
         problems.append(
             "DATASETS.TRAIN is empty: name registered data sets there, or set DATASETS.VOC_LAYOUT.ROOT or "

@@ -66,6 +66,33 @@ def test_train_then_evaluate_then_refuse_then_resume(folder):
     assert main(_run(folder, "--overwrite", "SCHEDULE.STEP1.MAX_ITER", "1")) == 0
 
 
+def test_overwriting_keeps_the_old_run_if_the_new_one_cannot_start(folder):
+    output = folder / "to_overwrite"
+    assert main(_run(folder, "OUTPUT_DIR", str(output))) == 0
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.[pjy]*")}
+    for words, message in (
+        (["SCHEDULE.STEP4.MAX_ITER", "0"], "SCHEDULE.STEP4.MAX_ITER is 0"),
+        (["--steps", "2"], "leaves out step1_rpn"),
+        (["--from-run", str(output), "--steps", "3-4"], "SCHEDULE.GIVEN_RUN .* is OUTPUT_DIR"),
+        (["MODEL.WEIGHTS", str(output / "model_final.pth")], "is of the run that --overwrite would remove"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            main(_run(folder, "--overwrite", *words, "OUTPUT_DIR", str(output)))
+        assert {path: path.stat().st_mtime_ns for path in output.rglob("*.[pjy]*")} == before
+
+
+@pytest.mark.parametrize("name, results", [("unshared", "bbox"), ("rpn", "box_proposals")])
+def test_a_training_config_evaluates_the_network_that_its_schedule_ends_with(folder, name, results):
+    overlay = ["--overlay", os.path.join(ROOT, "configs", "overlays", f"{name}.yaml")]
+    words = [*overlay, "OUTPUT_DIR", str(folder / name)]
+    assert main(_run(folder, *words)) == 0
+    assert main(_run(folder, "--eval-only", *words)) == 0
+    trained, evaluated = (
+        json.loads((folder / name / at / "results.json").read_text())[results] for at in (".", "eval_only")
+    )
+    assert trained == evaluated and trained
+
+
 def test_evaluating_lists_what_it_does_not_use(folder, capfd):
     output = folder / "with_more"
     assert main(_run(folder, "OUTPUT_DIR", str(output))) == 0

@@ -87,6 +87,25 @@ def test_a_single_trainings_plan_says_it(shapes, tmp_path):
     assert [problem.split(" is ")[0] for problem in SingleStepTrainer(cfg).plan().problems] == ["SOLVER.MAX_ITER"]
 
 
+def test_steps_and_an_earlier_run_are_of_a_schedule():
+    cfg = config("SingleStepTrainer")
+    cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.GIVEN_RUN = "3-4", "output/earlier"
+    assert [problem.split(" is of a run in steps")[0] for problem in check_config(cfg)] == [
+        "SCHEDULE.RUN_ONLY (--steps)",
+        "SCHEDULE.GIVEN_RUN (--from-run)",
+    ]
+    cfg.TRAINER = "AlternatingTrainer"
+    assert check_config(cfg) == []
+
+
+@pytest.mark.parametrize("trainer, number", [("AlternatingTrainer", 2), ("SingleStepTrainer", 1)])
+def test_what_matters_to_training_only_does_not_keep_from_evaluating(trainer, number):
+    """A schedule of a package that is not at hand; mixed precision, on a machine without a GPU."""
+    cfg = config(trainer)
+    cfg.SCHEDULE.NAME, cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE = "somebodys", True, "cpu"
+    assert len(check_config(cfg)) == number and check_config(cfg, trains=False) == []
+
+
 def test_what_is_evaluated_needs_no_training_data_and_may_be_one_step():
     cfg = config("AlternatingTrainer")
     cfg.DATASETS.TRAIN, cfg.MODEL.PROPOSAL_GENERATOR.NAME, cfg.MODEL.LOAD_PROPOSALS = (), "PrecomputedProposals", True
