@@ -7,10 +7,14 @@ python benchmarks/sharing_features.py --config-file configs/demo/zf_4step_shapes
 Trains what is not trained yet below --output (it may be interrupted), --jobs trainings at a time with one thread each,
 and prints the measured figures as Markdown. With --shapes every seed has generated images of its own. Times are
 comparable only between methods, since all run beside --jobs - 1 others.
+
+The paper's "unshared" is the 4-step training after step 2, which has seen fewer images: it stands below "4-step" as
+"after step 2", evaluated on step 1's proposals.
 """
 
 import argparse
 import itertools
+import json
 import os
 import shlex
 import statistics
@@ -18,10 +22,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from frcnn_alt import get_cfg
-from frcnn_alt.report import Run, read_run
+from frcnn_alt.report import Run, StepRecord, read_run
 
 from detectron2.config import CfgNode
 from matplotlib.figure import Figure
@@ -37,6 +41,16 @@ METHODS = {
     "approximate joint": "joint.yaml",
     "non-approximate joint": "joint_nonapproximate.yaml",
 }
+AFTER_STEP_2 = "after step 2"
+
+
+class Figures(NamedTuple):
+    """Of one training: AP50 and AP in percent, all steps' seconds with the proposals between them, the most MiB."""
+
+    ap50: float
+    ap: float
+    seconds: float
+    memory: int
 
 
 def images_of(cfg: CfgNode, steps: Tuple[int, ...] = (1, 2, 3, 4)) -> int:
@@ -104,72 +118,88 @@ class Measurement:
 
     def train(self, method: str, seed: int) -> None:
         folder = self.run_folder(method, seed)
-        if (folder / "results.json").exists():
-            return
+        if not (folder / "results.json").exists():
+            self._train(method, seed, folder)
+        step = folder / "step2_fast_rcnn"
+        if method == "4-step" and not (step / "eval_only" / "results.json").exists():
+            proposals = self.cfg.MODEL.RPN.POST_NMS_TOPK_TEST
+            words = ["--eval-only", "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST", str(proposals)]
+            words = ["tools/train_net.py", "--config-file", str(step / "config.yaml"), *words]
+            self._call(f"{folder.name}_after_step_2", *words)
+
+    def _train(self, method: str, seed: int, folder: Path) -> None:
         words = ["tools/train_net.py", "--config-file", self.args.config_file, "--resume"]
         words += ["--overlay", str(OVERLAYS / METHODS[method])] if METHODS[method] else []
         words += ["OUTPUT_DIR", str(folder), *self._common(seed), *overrides(self.cfg, method)]
         self._call(folder.name, *words)
         print(f"{method}, seed {seed}: trained", file=sys.stderr, flush=True)
 
-    def measure(self) -> Dict[str, List[Run]]:
-        """Train all that is missing; method -> its runs, by seed."""
+    def measure(self) -> Tuple[Dict[str, List[Figures]], Run]:
+        """Train all that is missing; method -> its figures, by seed, and one of the runs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(self.args.jobs) as pool:
             list(pool.map(self.prepare, self.args.seeds))
             # Seed by seed, so that what there is of an interrupted measurement can be compared.
             jobs = itertools.product(self.args.seeds, self.args.methods)
             list(pool.map(lambda job: self.train(job[1], job[0]), jobs))
-        return {
+        runs = {
             method: [read_run(str(self.run_folder(method, seed))) for seed in self.args.seeds]
             for method in self.args.methods
         }
+        figures: Dict[str, List[Figures]] = {}
+        for method, of_method in runs.items():
+            figures[method] = [figures_of(next(iter(run.box_results.values())), run.steps) for run in of_method]
+            if method == "4-step":
+                figures[AFTER_STEP_2] = [after_step_2(run) for run in of_method]
+        return figures, next(iter(runs.values()))[0]
 
 
-def average_precision(run: Run) -> float:
-    """AP50 of the final network, in percent."""
-    return next(iter(run.box_results.values()))["AP50"]
+def figures_of(box: Dict[str, float], steps: List[StepRecord]) -> Figures:
+    seconds, memory = sum(step.seconds for step in steps), max(step.peak_memory_mib or 0 for step in steps)
+    return Figures(box["AP50"], box["AP"], seconds, memory)
 
 
-def training_seconds(run: Run) -> float:
-    """All steps, with the proposals between them."""
-    return sum(step.seconds for step in run.steps)
+def after_step_2(run: Run) -> Figures:
+    """Of the two networks that a 4-step run has after step 2, evaluated by `Measurement.train`."""
+    path = Path(run.path) / "step2_fast_rcnn" / "eval_only" / "results.json"
+    return figures_of(json.loads(path.read_text())["bbox"], run.steps[:2])
 
 
-def peak_memory(run: Run) -> int:
-    return max(step.peak_memory_mib or 0 for step in run.steps)
-
-
-def _mean_and_spread(values: List[float], digits: int = 1) -> str:
+def _mean_and_spread(values: Sequence[float], digits: int = 1) -> str:
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
-def as_markdown(runs: Dict[str, List[Run]], measurement: Measurement) -> str:
+def as_markdown(figures: Dict[str, List[Figures]], a_run: Run, measurement: Measurement) -> str:
     """The table, and how it was made."""
-    args, first = measurement.args, next(iter(runs.values()))[0]
+    args, images = measurement.args, images_of(measurement.cfg)
     rows = []
-    for method, of_method in runs.items():
+    for method, of_method in figures.items():
+        ap50, ap, seconds, memory = zip(*of_method)
         rows.append(
             [
                 method,
-                _mean_and_spread([average_precision(run) for run in of_method]),
-                ", ".join(f"{average_precision(run):.1f}" for run in of_method),
-                _mean_and_spread([training_seconds(run) for run in of_method], 0),
-                _mean_and_spread([float(peak_memory(run)) for run in of_method], 0),
+                str(images_of(measurement.cfg, (1, 2)) if method == AFTER_STEP_2 else images),
+                _mean_and_spread(ap50),
+                ", ".join(f"{value:.1f}" for value in ap50),
+                _mean_and_spread(ap),
+                _mean_and_spread(seconds, 0),
+                _mean_and_spread(memory, 0),
             ]
         )
-    header = ["method", "AP50", f"seeds {', '.join(map(str, args.seeds))}", "training, s", "peak memory, MiB"]
-    machine = first.manifest["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in first.manifest["versions"].items())
+    seeds = f"seeds {', '.join(map(str, args.seeds))}"
+    header = ["method", "images seen", "AP50", seeds, "AP", "training, s", "peak memory, MiB"]
+    machine = a_run.manifest["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in a_run.manifest["versions"].items())
     lines = [
         f"# Sharing features: {args.title}",
         "",
         tabulate(rows, header, tablefmt="github", disable_numparse=True),
         "",
-        f"AP50 in percent, mean and standard deviation; every method sees {images_of(measurement.cfg)} training images "
-        f"and starts from the same weights of its seed. {args.jobs} trainings at a time, one thread each; memory is "
-        "that of the training process, or of the GPU where there is one.",
+        "Mean and standard deviation; AP50 and AP in percent. All methods see as many training images and start from "
+        f"the same weights of its seed. {args.jobs} trainings at a time, one thread each; memory is that of the "
+        'training process, or of the GPU where there is one. "After step 2" is the paper\'s "unshared", the same two '
+        'networks as halfway through "4-step"; "unshared" spends all images on these two steps.',
         "",
         f"- machine: {machine['cpu_cores']} CPU cores, GPU: {machine['gpu'] or 'none'}, {machine['platform']}",
         f"- versions: {versions}",
@@ -178,13 +208,13 @@ def as_markdown(runs: Dict[str, List[Run]], measurement: Measurement) -> str:
     return "\n".join(lines)
 
 
-def plot(runs: Dict[str, List[Run]], title: str, path: str) -> None:
+def plot(figures: Dict[str, List[Figures]], title: str, path: str) -> None:
     """AP50 of every run over its training time, one colour and marker a method."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for (method, of_method), marker in zip(runs.items(), "osD^v"):
-        seconds = [training_seconds(run) for run in of_method]
-        axes.plot(seconds, [average_precision(run) for run in of_method], marker, label=method, alpha=0.85)
+    for (method, of_method), marker in zip(figures.items(), "o*sD^v"):
+        seconds, ap50 = [one.seconds for one in of_method], [one.ap50 for one in of_method]
+        axes.plot(seconds, ap50, marker, label=method, alpha=0.85)
     axes.set(xlabel="training time, seconds", ylabel="AP50, %", title=title)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -213,7 +243,7 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     measurement = Measurement(parse_arguments())
-    measured = measurement.measure()
-    print(as_markdown(measured, measurement))
+    measured, a_run = measurement.measure()
+    print(as_markdown(measured, a_run, measurement))
     if measurement.args.plot:
         plot(measured, measurement.args.title, measurement.args.plot)

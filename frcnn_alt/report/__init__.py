@@ -5,7 +5,7 @@
 
 from .drawing import LabelledBox, class_color, draw_boxes
 from .html import write_report
-from .run import ReportError, Run, read_run
+from .run import ReportError, Run, StepRecord, read_run
 from .table import final_table
 from .tensorboard import write_tensorboard
 
@@ -13,6 +13,7 @@ __all__ = [
     "LabelledBox",
     "ReportError",
     "Run",
+    "StepRecord",
     "class_color",
     "draw_boxes",
     "final_table",
