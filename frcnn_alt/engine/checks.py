@@ -19,11 +19,12 @@ from detectron2.modeling.roi_heads.box_head import ROI_BOX_HEAD_REGISTRY
 from detectron2.utils import comm
 
 from ..checkpointing import NEW
-from .file_checks import check_files
+from .file_checks import check_files, given_files
 from .joint_checks import proposal_gradient_problems
 from .loss_weights import loss_weight_problems
-from .schedule import SCHEDULE_REGISTRY
+from .schedule import SCHEDULE_REGISTRY, steps_of
 from .solver_checks import schedule_problems, solver_problems
+from .step import with_solver_of
 
 __all__ = ["check_config"]
 
@@ -132,6 +133,7 @@ def _check_steps_of_a_schedule(cfg: CfgNode) -> List[str]:
     keys = {
         "SCHEDULE.RUN_ONLY (--steps)": cfg.SCHEDULE.RUN_ONLY,
         "SCHEDULE.GIVEN_RUN (--from-run)": cfg.SCHEDULE.GIVEN_RUN,
+        **given_files(cfg),
     }
     return [
         f"{key} is of a run in steps, but TRAINER {cfg.TRAINER!r} trains once: leave it out, or set TRAINER to "
@@ -194,6 +196,21 @@ def _check_features(cfg: CfgNode) -> List[str]:
     return problems
 
 
+def _check_steps(cfg: CfgNode, told: List[str]) -> List[str]:
+    """What single steps' keys add to the problems of the run that are `told` already."""
+    problems = []
+    for step in steps_of(cfg):
+        if step.opts or cfg.SCHEDULE.get(step.solver, {}).get("OPTS"):
+            try:
+                step_cfg = with_solver_of(cfg, step)
+            except (KeyError, AttributeError, AssertionError, ValueError):  # which is told as a problem of the OPTS
+                continue
+            found = _check_names(step_cfg, False) + _check_numbers(step_cfg) + _check_mixed_precision(step_cfg)
+            found += _check_box_head(step_cfg)
+            problems += [f"{step.name}: {problem}" for problem in found if problem not in told]
+    return problems
+
+
 def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
     """Return everything that is wrong with the keys of `cfg`, one sentence each; empty when they agree.
 
@@ -208,7 +225,7 @@ def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
     if trains:
         problems += _check_mixed_precision(cfg)
     if by_schedule:
-        problems += schedule_problems(cfg)
+        problems += schedule_problems(cfg) + _check_steps(cfg, problems)
     elif trains and cfg.TRAINER == "SingleStepTrainer":
         problems += solver_problems("SOLVER", cfg) + _check_steps_of_a_schedule(cfg)
     if trains and not cfg.DATASETS.TRAIN:

@@ -16,14 +16,15 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ..checkpointing import CheckpointError, load_whole_network, missing_files, pixels_of_config, weight_files
+from ..checkpointing import CheckpointError, load_whole_network, missing_files, pixels_of_config
 from ..data import check_datasets
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
 from .failures import guarded
-from .manifest import write_json
+from .manifest import Manifest, write_json
 from .plan import Plan, refuse_to_start
 from .processes import log_processes, run_on_processes
+from .run_step import files_of_training
 from .stored_proposals import check_proposal_sets
 from .trained_network import find_trained_network
 from .trainer_registry import TRAINER_REGISTRY, build_trainer
@@ -32,7 +33,7 @@ __all__ = ["main", "run_command_line"]
 
 logger = logging.getLogger(__name__)
 
-# What tells that a folder holds a run, and what of it must not outlive the run. Steps clear their own folders.
+# What tells that a folder holds a run, and what of it must not outlive the run.
 _A_RUNS_FILES = (
     "manifest.json",
     "last_checkpoint",
@@ -57,6 +58,16 @@ def _left_by_a_run(cfg: CfgNode) -> List[str]:
     return [path for path in paths if os.path.exists(path)]
 
 
+def _left_by_steps(output_dir: str) -> List[str]:
+    """What in the folders of an earlier run's steps would pass for the new run's."""
+    try:
+        manifest = Manifest.read(output_dir)
+    except ConfigError:  # damaged: it does not tell what its steps are called
+        return []
+    steps = manifest.data["steps"] if manifest is not None else []
+    return [file for step in steps for file in files_of_training(os.path.join(output_dir, step["name"]))]
+
+
 def _check_folder(cfg: CfgNode, args: argparse.Namespace, plan: Callable[[], Plan]) -> None:
     """Refuse to write over a run unasked; with --overwrite remove what would pass for the new run's results.
 
@@ -76,12 +87,7 @@ def _check_folder(cfg: CfgNode, args: argparse.Namespace, plan: Callable[[], Pla
         )
     if left:
         refuse_to_start(plan())
-        if any(os.path.realpath(weights) in map(os.path.realpath, left) for weights in weight_files(cfg.MODEL.WEIGHTS)):
-            raise ConfigError(
-                f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is of the run that --overwrite would remove: choose another "
-                "OUTPUT_DIR."
-            )
-    for path in left:
+    for path in [*left, *_left_by_steps(cfg.OUTPUT_DIR)]:
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
 

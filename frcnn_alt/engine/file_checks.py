@@ -1,14 +1,14 @@
 """Checks of the files that a config names: initial weights and mean image. Each problem names key, file and mend."""
 
 import os
-from typing import List
+from typing import Dict, List, Sequence
 
 from detectron2.config import CfgNode
 
-from ..checkpointing import missing_files
+from ..checkpointing import is_remote, missing_files, weight_files
 from ..modeling.mean_image import read_mean_image
 
-__all__ = ["check_files"]
+__all__ = ["check_files", "given_files", "overwritten_file_problems"]
 
 # Where the paper's own initial weights are, or were, to be had.
 _WHERE_WEIGHTS = {
@@ -55,3 +55,27 @@ def _check_mean_image(cfg: CfgNode) -> List[str]:
 def check_files(cfg: CfgNode) -> List[str]:
     """Return what is wrong with the files that `cfg` names, one sentence each; empty when they can be read."""
     return _check_weights(cfg) + _check_mean_image(cfg)
+
+
+def given_files(cfg: CfgNode) -> Dict[str, str]:
+    """SCHEDULE.STEPn.GIVEN -> its value, for each step that has one."""
+    nodes = {name: node for name, node in cfg.SCHEDULE.items() if isinstance(node, CfgNode)}
+    return {f"SCHEDULE.{name}.GIVEN": node.GIVEN for name, node in nodes.items() if node.get("GIVEN")}
+
+
+def overwritten_file_problems(cfg: CfgNode, steps: Sequence[str] = ()) -> List[str]:
+    """Return which files that `cfg` starts from are files that its run writes itself, one sentence each.
+
+    Args:
+        cfg: the run's config.
+        steps: names of its steps, which have a folder each.
+    """
+    own = [os.path.realpath(os.path.join(cfg.OUTPUT_DIR, name)) for name in ("model_final.pth", *steps)]
+    problems = []
+    for key, value in {"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS, **given_files(cfg)}.items():
+        files = [os.path.realpath(file) for file in weight_files(value) if file and not is_remote(file)]
+        if any(f"{file}{os.sep}".startswith(f"{place}{os.sep}") for file in files for place in own):
+            problems.append(
+                f"{key} {value} is where this run writes itself: copy the file, or choose another OUTPUT_DIR."
+            )
+    return problems

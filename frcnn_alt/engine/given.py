@@ -10,7 +10,7 @@ from typing import Any, Dict, Optional
 
 from detectron2.config import CfgNode
 
-from ..checkpointing import file_sha256, missing_files
+from ..checkpointing import file_sha256, is_remote, missing_files, weight_files
 from .defaults import ConfigError
 from .manifest import FINISHED, GIVEN, Manifest
 from .step import Step
@@ -34,9 +34,13 @@ class Given:
 
     @property
     def for_manifest(self) -> Dict[str, Any]:
-        """As it stands under "given" in the step's entry."""
-        run = os.path.dirname(self.run.path) if self.run is not None else None
-        return {"path": self.weights, "sha256": self.sha256, "run": run}
+        """As it stands under "given" in the step's entry: with paths that lead there from any folder."""
+        run = os.path.abspath(os.path.dirname(self.run.path)) if self.run is not None else None
+        return {"path": _absolute(self.weights), "sha256": self.sha256, "run": run}
+
+
+def _absolute(weights: str) -> str:
+    return ",".join(file if is_remote(file) else os.path.abspath(file) for file in weight_files(weights))
 
 
 def is_same_folder(one: str, other: str) -> bool:
@@ -65,7 +69,7 @@ def find_given(cfg: CfgNode, step: Step, number: int, manifest: Optional[Manifes
         if found is not None:
             return found
     if remembered.get("run"):
-        return _find_in_run(f"{step.name} was given from another run", remembered["run"], step)
+        return _find_in_run(f"{step.name} was given from another run (--from-run)", remembered["run"], step)
     if remembered:
         file = remembered["path"]
         return _made_here(manifest, step, file) or _find_file(f"{step.name} was given as a file", file)
@@ -77,7 +81,7 @@ def _made_here(manifest: Optional[Manifest], step: Step, file: str) -> Optional[
     if manifest is None or not missing_files(file):
         return None
     entry = manifest.step(step.name)
-    if entry["state"] != GIVEN or entry["given"]["path"] != file:
+    if entry["state"] != GIVEN or _absolute(entry["given"]["path"]) != _absolute(file):
         return None
     own = os.path.join(os.path.dirname(manifest.path), step.name, "model_final.pth")
     if not os.path.isfile(own) or file_sha256(own) != entry["outputs"]["model"]["sha256"]:
@@ -101,7 +105,9 @@ def _find_in_run(key: str, folder: str, step: Step) -> Optional[Given]:
         return None
     written = entry["outputs"]["model"]
     moved = os.path.join(folder, step.name, "model_final.pth")  # wherever the run's folder lies by now
-    weights = moved if entry["state"] == FINISHED or os.path.isfile(moved) else written["path"]
+    # Of a step that was given to that run the folder may hold what an earlier run left there.
+    is_own = entry["state"] == FINISHED or (os.path.isfile(moved) and file_sha256(moved) == written["sha256"])
+    weights = moved if is_own else written["path"]
     if missing_files(weights):
         raise ConfigError(f"{key}: {weights}, which {step.name} of that run wrote, does not exist.")
     if file_sha256(weights) != written["sha256"]:

@@ -1,13 +1,14 @@
 """A step's place in a run when its outputs are given: nothing is trained; what is not given beside the weights is made.
 
 An earlier run's files are used where they lie. Another file becomes the step's own ``model_final.pth``, in the form
-that the rest of the run reads, whatever program wrote it. Proposals are computed where a later step trains on them.
+that the rest of the run reads, whatever program wrote it. Proposals are computed where a step that is still to be
+trained needs them. What a run has once begun with it goes on with, in whichever way it is given the same weights later.
 """
 
 import logging
 import os
 import time
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -15,10 +16,10 @@ from detectron2.utils import comm
 from ..checkpointing import file_sha256, load_whole_network, pixels_of_config, write_checkpoint
 from .defaults import ConfigError
 from .hooks import PROPOSALS, step_log
-from .manifest import GIVEN, PENDING, Manifest
+from .manifest import FINISHED, GIVEN, PENDING, RUNNING, Manifest
 from .schedule import Schedule
 from .step import Step, configure_step, recomputes_flipped_images
-from .step_proposals import has_proposals, write_proposals
+from .step_proposals import folder_of_proposals, has_proposals, write_proposals
 from .step_selection import Selection
 from .step_trainer import build_step_model
 
@@ -43,21 +44,28 @@ class GivenStep:
         self.cfg = cfg
         self.manifest = manifest
         self.given = given = selection.given[step.name]
-        self.proposals_needed = selection.proposals_needed(schedule, step.name)
         self.started_from_it = [other.name for other in schedule.steps if step.name in other.needs]
+        self.trained_on_it = [name for name in selection.trained if schedule[name].proposals_from == step.name]
         self.recomputes_flipped = recomputes_flipped_images(cfg)
-        self.output_dir = os.path.join(cfg.OUTPUT_DIR, step.name)
-        self.weights = os.path.join(self.output_dir, "model_final.pth")
-        self._proposals_of = manifest  # whose they are: this run's, or the earlier one's
-        if given.run is not None:
-            self.weights = given.weights
-            folder = os.path.join(os.path.dirname(given.run.path), step.name)
-            if self._has_proposals(given.run, folder):
-                self._proposals_of, self.output_dir = given.run, folder
+        own_folder = os.path.join(cfg.OUTPUT_DIR, step.name)
+        entry = manifest.step(step.name)
+        # An earlier run's file is used as it is, unless this run began with a copy of it: that has other bytes.
+        self.is_in_place = given.run is not None
+        if self._is_known and "model" in entry.get("outputs", {}):
+            self.is_in_place = entry["outputs"]["model"]["sha256"] == given.sha256
+        self.weights = given.weights if self.is_in_place else os.path.join(own_folder, "model_final.pth")
+        self.output_dir, self._proposals_of = own_folder, None  # where the proposals are, and whose manifest tells so
+        for run in [manifest] * self._is_known + [given.run] * (given.run is not None):
+            for folder in (os.path.join(os.path.dirname(run.path), step.name), folder_of_proposals(run, step.name)):
+                if self._proposals_of is None and folder and self._has_proposals(run, folder):
+                    self.output_dir, self._proposals_of = folder, run
 
     def _has_proposals(self, run: Manifest, folder: str) -> bool:
         step_cfg = configure_step(self.cfg, self.step, folder)
         return has_proposals(step_cfg, run, self.step.name, folder, recompute_flipped=self.recomputes_flipped)
+
+    def _are(self, names: List[str], *states: str) -> List[str]:
+        return [name for name in names if self.manifest.step(name)["state"] in states]
 
     @property
     def _is_known(self) -> bool:
@@ -66,16 +74,27 @@ class GivenStep:
         return entry["state"] == GIVEN and entry["given"]["sha256"] == self.given.sha256
 
     def problem(self) -> Optional[str]:
-        """Say what keeps the run from being gone on with: later steps began from another file."""
+        """Say what keeps the run from being gone on with: later steps began from other weights, or other proposals."""
         entry = self.manifest.step(self.step.name)
-        begun = [name for name in self.started_from_it if self.manifest.step(name)["state"] not in (PENDING, GIVEN)]
-        if entry["state"] != GIVEN or self._is_known or not begun:
+        begun = self._are(self.started_from_it, RUNNING, FINISHED)
+        if entry["state"] != GIVEN or not begun:
             return None
-        return (
-            f"{self.given.weights} stands in for {self.step.name}, but {' and '.join(begun)} in this folder started "
-            f"from another file, {entry['given']['path']} as it was: put it back, choose another OUTPUT_DIR, or begin "
-            "anew with --overwrite."
-        )
+        if not self._is_known:
+            return (
+                f"{self.given.weights} stands in for {self.step.name}, but {' and '.join(begun)} in this folder "
+                f"started from another file, {entry['given']['path']} as it was: put it back, choose another "
+                "OUTPUT_DIR, or begin anew with --overwrite."
+            )
+        on_proposals = self._are(self.trained_on_it, RUNNING, FINISHED)
+        sets = entry.get("outputs", {}).get("proposals", {}).values()
+        is_lost = not any(os.path.exists(about["path"]) for about in sets)  # which a finished step can do without
+        if self._proposals_of is None and on_proposals and not (is_lost and not self._are(on_proposals, RUNNING)):
+            return (
+                f"{' and '.join(on_proposals)} in this folder began with proposals of {self.step.name} that are not "
+                f"there any more, or not of the images and settings of this config: put them or the config "
+                "back, choose another OUTPUT_DIR, or begin anew with --overwrite."
+            )
+        return None
 
     def is_complete(self) -> bool:
         """Whether later steps can start from it as it is."""
@@ -84,12 +103,10 @@ class GivenStep:
     def _lacks(self) -> Tuple[bool, bool]:
         """Whether weights in the run's form, and whether proposals, are still to be made."""
         weights = False
-        if self.given.run is None:
+        if not self.is_in_place:
             made = self.manifest.step(self.step.name).get("outputs", {}).get("model", {}).get("sha256")
             weights = not (self._is_known and os.path.isfile(self.weights) and file_sha256(self.weights) == made)
-        proposals_known = self._is_known or self._proposals_of is not self.manifest
-        has_proposals = proposals_known and self._has_proposals(self._proposals_of, self.output_dir)
-        return weights, self.proposals_needed and not has_proposals
+        return weights, self._proposals_of is None and bool(self._are(self.trained_on_it, PENDING))
 
     def run(self, seconds_per_image: Dict[str, float]) -> None:
         """Note in the manifest what is given, and make what is needed besides.
@@ -106,21 +123,19 @@ class GivenStep:
             raise ConfigError(problem)
         lacks_weights, lacks_proposals = self._lacks()
         entry = self.manifest.step(self.step.name)
-        kept = entry.get("outputs", {}) if self._is_known else {}
-        source = entry["given"] if self._is_known else self.given.for_manifest
+        kept = entry if self._is_known else {"given": self.given.for_manifest}
         comm.synchronize()  # all have looked before one writes
         made: Dict[str, Any] = {}
         if lacks_weights or lacks_proposals:
             with step_log(self.output_dir):
                 made = self._make(lacks_weights, lacks_proposals, seconds_per_image)
-        elif self.proposals_needed:
+        elif self._proposals_of is not None and self.trained_on_it:
             about = self._proposals_of.step(self.step.name)
             made = {"outputs": about["outputs"], "recall": about.get("recall", {})}
         model = {"path": self.weights, "sha256": file_sha256(self.weights)}
-        outputs = {**kept, **made.get("outputs", {}), "model": model}
-        self.manifest.update_step(
-            self.step.name, state=GIVEN, given=source, outputs=outputs, recall=made.get("recall", {})
-        )
+        outputs = {**kept.get("outputs", {}), **made.get("outputs", {}), "model": model}
+        recall = made.get("recall", kept.get("recall", {}))
+        self.manifest.update_step(self.step.name, state=GIVEN, given=kept["given"], outputs=outputs, recall=recall)
         comm.synchronize()
         logger.info("%s is given: %s", self.step.name, self.given.weights)
 

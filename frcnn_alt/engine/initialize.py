@@ -11,7 +11,7 @@ from ..data import load_training_dicts
 from ..modeling.roi_heads import VGG16BoxHead, ZFBoxHead
 from ..proposals import ProposalSet
 from .network import FAST_RCNN
-from .statistics import measure_proposal_statistics, measure_region_statistics
+from .statistics import learns_deltas, measure_proposal_statistics, measure_region_statistics
 from .step import WEIGHTS, Step
 from .step_proposals import ProposalInputs
 
@@ -52,9 +52,9 @@ def initialize_step(
     init = {component: source for component, source in step.init.items() if source != WEIGHTS or source in files}
     load_initial_weights(model, init, read, may_be_missing(model))
     dicts = load_training_dicts(cfg)
-    if "proposal_generator" in step.trained:
+    if learns_deltas(model, "proposal_generator"):
         measure_proposal_statistics(cfg, model, dicts)
-    if "roi_heads" in step.trained and step.kind == FAST_RCNN:
+    if step.kind == FAST_RCNN and learns_deltas(model, "roi_heads"):
         names, about = cfg.DATASETS.TRAIN, cfg.DATASETS
         measure_region_statistics(
             model,

@@ -24,7 +24,7 @@ from .manifest import FINISHED, GIVEN, PENDING, RUNNING, Manifest
 from .meta_model import build_meta_model
 from .network import JOINT
 from .plan import Plan
-from .remarks import init_without_effect, names_without_effect, remark_on_not_found, remark_on_not_used
+from .remarks import init_without_effect, names_without_effect, remark_on_not_used, remarks_on_not_found
 from .schedule import Schedule
 from .step import WEIGHTS, Step, configure_step, recomputes_flipped_images, with_solver_of
 from .step_selection import Selection
@@ -82,7 +82,7 @@ def _match_step(cfg: CfgNode, step: Step, model: torch.nn.Module, sources: _Sour
     try:
         matched = match_initial_weights(state, init, read_source, may_be_missing(model))
         sources.used.update(name for name, source in matched.source.items() if source == WEIGHTS)
-        remark_on_not_found(step, matched, plan.remarks)
+        plan.remarks += remarks_on_not_found(step.name, matched.not_found)
     except CheckpointError as error:
         text, file = str(error), f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}"
         text = text.replace(f"in {WEIGHTS},", f"in {file},").replace(f"{WEIGHTS} holds", f"{file} holds")
@@ -110,7 +110,7 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
     counts = {"trained": 0, "frozen": 0}
     for parameter in model.parameters():
         counts["trained" if parameter.requires_grad else "frozen"] += parameter.numel()
-    if not counts["trained"]:
+    if not counts["trained"] and given is None and step.name not in plan.left_out:
         plan.problems.append(
             f"{step.name} has nothing to train: MODEL.FREEZE_COMPONENTS and MODEL.FREEZE_PATTERNS, or a "
             f"SCHEDULE.{step.solver}.OPTS, freeze all of {', '.join(step.components)}."
@@ -178,7 +178,7 @@ def make_plan(
                 plan.problems.append(f"The network of {step.name} cannot be built: {type(error).__name__}: {error}")
             break  # the other steps' networks have the same components
         earlier = manifest.step(step.name)["state"] if manifest is not None else PENDING
-        if earlier in (RUNNING, FINISHED):
+        if earlier in (RUNNING, FINISHED) and step.name not in selection.given:
             entry["state"] = earlier
         plan.steps.append(entry)
     if sources.weights and sources.used and len(plan.steps) == len(schedule.steps):

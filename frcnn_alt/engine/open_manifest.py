@@ -10,7 +10,7 @@ from detectron2.utils import comm
 
 from ..data import load_dataset_dicts
 from .defaults import ConfigError
-from .manifest import GIVEN, PENDING, Manifest, command_of_weights
+from .manifest import GIVEN, PENDING, RUNNING, Manifest, command_of_weights
 from .plan import Plan
 from .schedule import Schedule
 from .step import recomputes_flipped_images
@@ -83,10 +83,11 @@ def _begin(cfg: CfgNode, schedule: Schedule, selection: Selection, plan: Plan, c
 def _go_on(manifest: Manifest, selection: Selection, plan: Plan) -> Manifest:
     manifest.data.setdefault("resumed_by", []).append(sys.argv)
     for old, new in zip(manifest.data["steps"], plan.steps):
-        if old["state"] == PENDING or (old["state"] == GIVEN and old["name"] in selection.trained):
+        trained, given = old["name"] in selection.trained, old["name"] in selection.given
+        if old["state"] == PENDING or (old["state"] == GIVEN and trained) or (old["state"] == RUNNING and given):
             old.clear()
             old.update(_entry_to_begin_with(new, selection))
-        elif old["state"] == GIVEN and old["name"] in selection.given:
+        elif old["state"] == GIVEN and given:
             old["started_from"] = new["started_from"]
     return manifest
 

@@ -5,23 +5,30 @@ from typing import Any, Iterable, List, Mapping, Set
 
 from detectron2.config import CfgNode
 
-from ..checkpointing import InitialWeights
 from ..config import get_cfg
 from .loss_weights import LOSSES, loss_weights
 from .step import Step
 
-__all__ = ["init_without_effect", "names_without_effect", "remark_on_not_found", "remark_on_not_used"]
+__all__ = ["init_without_effect", "names_without_effect", "remark_on_not_used", "remarks_on_not_found"]
 
 # Buffers, not learnt, of layers whose parameters are told of.
 _MEASURED = (".mean", ".std", ".running_mean", ".running_var", ".num_batches_tracked")
 
 
-def remark_on_not_found(step: Step, matched: InitialWeights, remarks: List[str]) -> None:
-    for source, names in matched.not_found.items():
+def remarks_on_not_found(training: str, not_found: Mapping[str, List[str]]) -> List[str]:
+    """What starts new because its source lacks it.
+
+    Args:
+        training: what the remarks begin with, such as a step's name.
+        not_found: source -> names of parameters and buffers.
+    """
+    remarks = []
+    for source, names in not_found.items():
         learned = [name for name in names if not name.endswith(_MEASURED)]
         if learned:
             shown = ", ".join(learned[:4]) + (f" and {len(learned) - 4} more" if len(learned) > 4 else "")
-            remarks.append(f"{step.name}: not in {source}, so they start new: {shown}.")
+            remarks.append(f"{training}: not in {source}, so they start new: {shown}.")
+    return remarks
 
 
 def remark_on_not_used(path: str, checkpoint: Mapping[str, Any], used: Set[str], remarks: List[str]) -> None:

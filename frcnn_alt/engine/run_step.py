@@ -13,18 +13,19 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..checkpointing import file_sha256, hash_tensors, select_components
+from .changes import what_changed
 from .defaults import ConfigError
 from .freezing import hold_frozen_norms
 from .hooks import PROPOSALS, ScheduleProgress, step_log
 from .initialize import initialize_step
-from .manifest import FINISHED, PENDING, RUNNING, Manifest, config_hash, has_no_effect, write_text
+from .manifest import FINISHED, RUNNING, Manifest, config_hash, write_text
 from .peak_memory import PeakMemory
 from .schedule import Schedule
 from .step import FILES, WEIGHTS, Step, configure_step, recomputes_flipped_images
 from .step_proposals import ProposalInputs, inputs_from_files, inputs_from_step, verify_proposals, write_proposals
 from .step_trainer import StepTrainer
 
-__all__ = ["StepRun"]
+__all__ = ["StepRun", "files_of_training"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,8 @@ class StepRun:
     def problem(self) -> Optional[str]:
         """Say what keeps this step from being gone on with: it was begun with another config or from other files."""
         entry = self.manifest.step(self.step.name)
-        changed = entry["state"] != PENDING and entry["config_hash"] != self.hash
-        return self._what_changed() if changed else None
+        changed = entry["state"] in (RUNNING, FINISHED) and entry["config_hash"] != self.hash
+        return what_changed(self.output_dir, self.cfg) if changed else None
 
     def is_complete(self) -> bool:
         """Whether later steps can start from what it left behind."""
@@ -126,7 +127,8 @@ class StepRun:
         resume = entry["state"] == RUNNING
         if comm.is_main_process():
             if not resume:
-                self._forget_earlier_training()
+                for path in files_of_training(self.output_dir):  # of an overwritten run: never to pass for this one's
+                    os.remove(path)
             write_text(self.cfg.dump(), os.path.join(self.output_dir, "config.yaml"))
         comm.synchronize()
         if self.source:
@@ -142,13 +144,6 @@ class StepRun:
             outputs.update(written)
             seconds_per_image[PROPOSALS] = (time.perf_counter() - began) / entry["proposal_images"]
         self._update(state=FINISHED, outputs=outputs, recall=recall)
-
-    def _forget_earlier_training(self) -> None:
-        """Make sure that nothing which an overwritten run left in this folder is ever taken for this one's."""
-        stale = [os.path.join(self.output_dir, name) for name in ("last_checkpoint", "metrics.json")]
-        for path in [*stale, *glob.glob(os.path.join(self.output_dir, "model_*.pth"))]:
-            if os.path.exists(path):
-                os.remove(path)
 
     def _update(self, **values: Any) -> None:
         self.manifest.update_step(self.step.name, **values)
@@ -199,25 +194,11 @@ class StepRun:
                 f"{self.weights} is not the file that {self.step.name} wrote: restore it, or --overwrite."
             )
 
-    def _what_changed(self) -> str:
-        path = os.path.join(self.output_dir, "config.yaml")
-        changed: List[str] = []
-        if os.path.isfile(path):
-            with open(path) as file:
-                old = _leaves(CfgNode.load_cfg(file))
-            new = _leaves(self.cfg)
-            changed = [key for key in new if new[key] != old.get(key) and not has_no_effect(key)]
-            if "SOLVER.REFERENCE_WORLD_SIZE" in changed and old["SOLVER.REFERENCE_WORLD_SIZE"] != "0":
-                return (
-                    f"{self.output_dir} was made by {old['SOLVER.REFERENCE_WORLD_SIZE']} processes, for which "
-                    "SOLVER.REFERENCE_WORLD_SIZE scaled its images per batch, learning rate and iterations: resume it "
-                    "with as many, or begin anew with --overwrite."
-                )
-        what = ", ".join(changed) if changed else "the weights or the data that it started from, or the seed"
-        return (
-            f"{self.output_dir} was made with another config; changed: {what}. Put it back, choose another OUTPUT_DIR, "
-            "or begin anew with --overwrite."
-        )
+
+def files_of_training(folder: str) -> List[str]:
+    """What a step's training has left in its folder, as far as a later one might take it for its own."""
+    paths = [os.path.join(folder, name) for name in ("last_checkpoint", "metrics.json")]
+    return [*filter(os.path.isfile, paths), *glob.glob(os.path.join(glob.escape(folder), "model_*.pth"))]
 
 
 def _share_buffers(model: nn.Module) -> None:
@@ -225,16 +206,6 @@ def _share_buffers(model: nn.Module) -> None:
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)
-
-
-def _leaves(cfg: CfgNode, prefix: str = "") -> Dict[str, Any]:
-    leaves: Dict[str, Any] = {}
-    for name, value in cfg.items():
-        if isinstance(value, CfgNode):
-            leaves.update(_leaves(value, f"{prefix}{name}."))
-        else:
-            leaves[prefix + name] = json.dumps(value)  # tuples come back from yaml as lists
-    return leaves
 
 
 def _hash_frozen(model: nn.Module, cfg: CfgNode) -> str:

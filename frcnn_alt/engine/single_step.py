@@ -23,11 +23,13 @@ from ..data import DatasetError, build_test_loader, check_datasets, load_dataset
 from ..evaluation import build_evaluator
 from ..proposals import ProposalDatasetMapper
 from .checks import check_config
+from .file_checks import overwritten_file_problems
 from .joint_checks import joint_training_problems
 from .manifest import PENDING
 from .meta_model import build_meta_model
 from .plan import Plan, refuse_to_start
-from .statistics import measure_proposal_statistics, measure_region_statistics
+from .remarks import remarks_on_not_found
+from .statistics import learns_deltas, measure_proposal_statistics, measure_region_statistics
 from .step import WEIGHTS
 from .step_trainer import StepTrainer
 from .stored_proposals import check_proposal_sets, open_proposal_sets
@@ -103,6 +105,7 @@ class SingleStepTrainer(Evaluates):
     def plan(self) -> Plan:
         """Plan the training as one step and check all of it: keys, data sets, weights, shapes."""
         plan = Plan(problems=check_config(self.given_cfg) + data_problems(self.cfg))
+        plan.problems += [] if self.resume else overwritten_file_problems(self.cfg)
         scaling = describe_scaling(self.given_cfg.SOLVER, self.cfg.SOLVER)
         plan.remarks += [f"The training is {scaling}"] if scaling else []
         if number_of_processes() > 1:
@@ -138,18 +141,12 @@ class SingleStepTrainer(Evaluates):
     def _initialize(self, model: nn.Module) -> None:
         SafeCheckpointer(model).load(self.cfg.MODEL.WEIGHTS)
         dicts = load_training_dicts(self.cfg)
-        if _is_trained(model, "proposal_generator"):
+        if learns_deltas(model, "proposal_generator"):
             measure_proposal_statistics(self.cfg, model, dicts)
-        if _is_trained(model, "roi_heads") and self.cfg.MODEL.LOAD_PROPOSALS:
+        if learns_deltas(model, "roi_heads") and self.cfg.MODEL.LOAD_PROPOSALS:
             sets, about = open_proposal_sets(self.cfg, "TRAIN"), self.cfg.DATASETS
             topk, crowd_thresh = about.PRECOMPUTED_PROPOSAL_TOPK_TRAIN, about.PROPOSAL_CROWD_THRESH
             measure_region_statistics(model, dicts, sets, topk, crowd_thresh=crowd_thresh)
-
-
-def _is_trained(model: nn.Module, component: str) -> bool:
-    """Whether `model` has such a component that is not frozen; a frozen one needs the statistics it learnt with."""
-    part = getattr(model, component, None)
-    return part is not None and any(parameter.requires_grad for parameter in part.parameters())
 
 
 def _check_weights(cfg: CfgNode, model: nn.Module, plan: Plan) -> None:
@@ -165,10 +162,7 @@ def _check_weights(cfg: CfgNode, model: nn.Module, plan: Plan) -> None:
     except CheckpointError as error:
         plan.problems.append(str(error).replace("in weights,", f"in MODEL.WEIGHTS {cfg.MODEL.WEIGHTS},"))
         return
-    new = [name for names in matched.not_found.values() for name in names if not name.endswith((".mean", ".std"))]
-    if new:
-        shown = ", ".join(new[:4]) + (f" and {len(new) - 4} more" if len(new) > 4 else "")
-        plan.remarks.append(f"Not in {cfg.MODEL.WEIGHTS}, so they start new: {shown}.")
+    plan.remarks += remarks_on_not_found("The training", {cfg.MODEL.WEIGHTS: matched.not_found.get(WEIGHTS, [])})
 
 
 def _plan_entry(cfg: CfgNode, model: nn.Module) -> Dict[str, Any]:

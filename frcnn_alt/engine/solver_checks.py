@@ -20,6 +20,9 @@ _RUN_WIDE = (
     "SCHEDULE",
     "MODEL.WEIGHTS",
     "MODEL.PIXEL_MEAN_IMAGE",
+    "MODEL.PIXEL_MEAN",
+    "MODEL.PIXEL_STD",
+    "INPUT.FORMAT",
     "DATASETS.TRAIN",
     "DATASETS.TEST",
     "DATASETS.VOC_LAYOUT",
@@ -119,16 +122,19 @@ def _step_problems(cfg: CfgNode, step: Step, *, flips_must_agree: bool) -> List[
     node = f"SCHEDULE.{step.solver}"
     by_name = {f"{node}.OPTS": list(cfg.SCHEDULE[step.solver].OPTS), f"The opts of {step.name}": list(step.opts)}
     for name, opts in by_name.items():
-        if len(opts) % 2:
-            return [f"{name} holds {len(opts)} entries; it takes 'KEY', value pairs."]
+        if len(opts) % 2 or not all(isinstance(key, str) for key in opts[::2]):
+            return [f"{name} holds {len(opts)} entries, {opts}; it takes 'KEY', value pairs."]
         shared = [key for key in opts[::2] if f"{key}.".startswith(tuple(f"{wide}." for wide in _RUN_WIDE))]
         if shared:
             return [f"{name} must not set {', '.join(shared)}, which all steps share: set it for the whole run."]
     try:
         step_cfg = with_solver_of(cfg, step)
     except (KeyError, AssertionError, ValueError) as error:
-        return [f"{' or '.join(name for name, opts in by_name.items() if opts)}: {error}"]
-    problems = solver_problems(node if cfg.SCHEDULE.SOLVER_OF_STEPS == "own" else "SOLVER", step_cfg)
+        return [f"{' or '.join(name for name, opts in by_name.items() if opts) or node}: {error}"]
+    where = node if cfg.SCHEDULE.SOLVER_OF_STEPS == "own" else "SOLVER"
+    if any(key.startswith("SOLVER.") for opts in by_name.values() for key in opts[::2]):
+        where = f"{step.name}: SOLVER"
+    problems = solver_problems(where, step_cfg)
     if step_cfg.SOLVER.LOSS_WEIGHTS != cfg.SOLVER.LOSS_WEIGHTS:
         problems += [f"{step.name}: {problem}" for problem in loss_weight_problems(step_cfg)]
     flip = step_cfg.INPUT.RANDOM_FLIP

@@ -4,6 +4,7 @@ Both alternating programs normalise their targets so. The measuring itself (whic
 components'; this module hands them every training image. No image is decoded: boxes and sizes suffice.
 """
 
+import contextlib
 import logging
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -23,11 +24,25 @@ from ..modeling.box_regression import NormalizedBox2BoxTransform
 from ..proposals import ProposalSet, leave_out_crowds
 from .defaults import ConfigError
 
-__all__ = ["measure_proposal_statistics", "measure_region_statistics"]
+__all__ = ["learns_deltas", "measure_proposal_statistics", "measure_region_statistics"]
 
 logger = logging.getLogger(__name__)
 
 _BOX_KEYS = ("bbox", "bbox_mode", "category_id")  # masks and keypoints do not matter here
+
+
+# The layer of each component that gives box deltas, in networks that call it as detectron2's do.
+_DELTA_LAYERS = {"proposal_generator": "rpn_head.anchor_deltas", "roi_heads": "box_predictor.bbox_pred"}
+
+
+def learns_deltas(model: nn.Module, component: str) -> bool:
+    """Whether the layer of `component` that gives box deltas is trained; a frozen one keeps what it learnt with."""
+    part = getattr(model, component, None)
+    if part is None:
+        return False
+    with contextlib.suppress(AttributeError):  # of another name: any layer of the component counts
+        part = part.get_submodule(_DELTA_LAYERS[component])
+    return any(parameter.requires_grad for parameter in part.parameters())
 
 
 def _ground_truth(image: Dict[str, Any], transform: T.Transform, size: tuple) -> Instances:

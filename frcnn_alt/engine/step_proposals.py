@@ -8,7 +8,7 @@ never flipped.
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
 from torch import nn
@@ -20,7 +20,7 @@ from .defaults import ConfigError
 from .manifest import Manifest
 
 __all__ = ["ProposalInputs", "has_proposals", "inputs_from_files", "inputs_from_step", "proposal_path"]
-__all__ += ["verify_proposals", "write_proposals"]
+__all__ += ["folder_of_proposals", "verify_proposals", "write_proposals"]
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +131,12 @@ def verify_proposals(
         path = proposal_path(output_dir, name, flipped=flipped)
         if ProposalSet(path).sha256 != manifest.output_hash(step, name, flipped=flipped):
             raise ConfigError(f"{path} is not the proposal set that {step} wrote: restore it, or --overwrite.")
+
+
+def folder_of_proposals(manifest: Manifest, step: str) -> Optional[str]:
+    """The folder below which the proposals of `step` lie as `manifest` has it; None if it knows of none."""
+    sets = manifest.step(step).get("outputs", {}).get("proposals", {})
+    return next((os.path.dirname(os.path.dirname(about["path"])) for about in sets.values()), None)
 
 
 def has_proposals(cfg: CfgNode, manifest: Manifest, step: str, output_dir: str, *, recompute_flipped: bool) -> bool:

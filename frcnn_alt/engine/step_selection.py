@@ -4,6 +4,7 @@ A step that is not trained is taken from this run's own folder if it is finished
 (``given.py``); one that no trained step starts from may be left out altogether.
 """
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Optional, Set, Tuple
@@ -41,10 +42,6 @@ class Selection:
     def starts_from_weights(self, schedule: Schedule) -> bool:
         """Whether any trained step starts from the file MODEL.WEIGHTS."""
         return any(WEIGHTS in schedule[name].init.values() for name in self.trained)
-
-    def proposals_needed(self, schedule: Schedule, name: str) -> bool:
-        """Whether any trained step trains on the proposals of the step called `name`."""
-        return any(schedule[trained].proposals_from == name for trained in self.trained)
 
 
 def _state(manifest: Optional[Manifest], name: str) -> str:
@@ -108,33 +105,51 @@ def select_steps(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest] 
     try:
         asked_for = _asked_for(cfg, schedule, manifest)
         trained = tuple(name for name in names if name in asked_for or _state(manifest, name) == FINISHED)
-        given = _find_all_given(cfg, schedule, trained, manifest)
+        given, foreign = _find_all_given(cfg, schedule, trained, manifest)
     except (CheckpointError, ConfigError) as error:
         return Selection((), problems=(str(error),))
     left_out = tuple(name for name in names if name not in trained and name not in given)
-    problems = _problems(cfg, schedule, asked_for, trained, left_out, manifest)
+    problems = _problems(cfg, schedule, asked_for, trained, left_out, foreign, manifest)
+    if not problems and cfg.SCHEDULE.GIVEN_RUN and not any(found.run is not None for found in given.values()):
+        problems.append(
+            f"SCHEDULE.GIVEN_RUN (--from-run) {cfg.SCHEDULE.GIVEN_RUN} stands in for no step: name the steps that are "
+            "to be trained in --steps, or leave it out."
+        )
     return Selection(trained, given, left_out, tuple(problems))
 
 
 def _find_all_given(
     cfg: CfgNode, schedule: Schedule, trained: Tuple[str, ...], manifest: Optional[Manifest]
-) -> Dict[str, Given]:
+) -> Tuple[Dict[str, Given], Dict[str, str]]:
+    """What stands in for the steps that are not trained, and why that of another run does not (step -> reason)."""
     needed = {name for one in trained for name in schedule[one].needs} | set(schedule.assembly.values())
-    given = {}
+    given: Dict[str, Given] = {}
+    foreign: Dict[str, str] = {}
     for number, step in enumerate(schedule.steps, start=1):
         if step.name in needed and step.name not in trained:
             found = find_given(cfg, step, number, manifest)
-            # One of another run started from that run's own steps: it does not go together with ones trained here.
-            is_of_others = found is not None and found.run is not None and _made_of(schedule, step.name, trained)
-            if found is not None and not is_of_others:
+            others = [] if found is None else _started_from_others(schedule, step.name, found, trained, given)
+            if others:
+                foreign[step.name] = f"that of {os.path.dirname(found.run.path)} started from another {others[0]}"
+            elif found is not None:
                 given[step.name] = found
-    return given
+    return given, foreign
 
 
-def _made_of(schedule: Schedule, name: str, trained: Tuple[str, ...]) -> List[str]:
-    """The trained steps that the step called `name` starts from, directly or not."""
-    needs = _with_needs(schedule, schedule[name].needs)
-    return [one for one in trained if one in needs]
+def _started_from_others(
+    schedule: Schedule, name: str, found: Given, trained: Tuple[str, ...], given: Dict[str, Given]
+) -> List[str]:
+    """The steps here that `found`, of another run, did not start from: it started from those of that run.
+
+    A file that is given by itself goes together with what whoever gave it says.
+    """
+    if found.run is None:
+        return []
+    needs = sorted(_with_needs(schedule, schedule[name].needs))
+    known = {
+        entry["name"]: entry.get("outputs", {}).get("model", {}).get("sha256") for entry in found.run.data["steps"]
+    }
+    return [one for one in needs if one in trained or (one in given and given[one].sha256 != known.get(one))]
 
 
 def _problems(
@@ -143,6 +158,7 @@ def _problems(
     asked_for: Tuple[str, ...],
     trained: Tuple[str, ...],
     left_out: Tuple[str, ...],
+    foreign: Dict[str, str],
     manifest: Optional[Manifest],
 ) -> List[str]:
     problems = []
@@ -152,9 +168,9 @@ def _problems(
         if step.name in left_out and starting:
             problems.append(
                 f"{_KEY} leaves out {step.name}, which {' and '.join(starting)} start from: "
-                f"{_how_to_have(cfg, schedule, node, step.name, trained, manifest)}."
+                f"{_how_to_have(cfg, node, foreign.get(step.name), manifest)}."
             )
-        if cfg.SCHEDULE.get(node, {}).get("GIVEN") and (step.name in asked_for or state in (RUNNING, FINISHED)):
+        if cfg.SCHEDULE.get(node, {}).get("GIVEN") and (step.name in asked_for or state == FINISHED):
             what = (
                 "is to be trained: set --steps to others, or the key to ''"
                 if step.name in asked_for
@@ -166,20 +182,10 @@ def _problems(
     return problems
 
 
-def _how_to_have(
-    cfg: CfgNode,
-    schedule: Schedule,
-    node: str,
-    name: str,
-    trained: Tuple[str, ...],
-    manifest: Optional[Manifest],
-) -> str:
+def _how_to_have(cfg: CfgNode, node: str, foreign: Optional[str], manifest: Optional[Manifest]) -> str:
     ways = [f"name its weight file in SCHEDULE.{node}.GIVEN"] if node in cfg.SCHEDULE else []
-    remembered = manifest.step(name).get("given", {}) if manifest is not None else {}
-    run = cfg.SCHEDULE.GIVEN_RUN or remembered.get("run")
-    own = _made_of(schedule, name, trained) if run else []
-    if own:
-        ways.append(f"have it trained too, for that of {run} started from another {own[0]}")
+    if foreign:
+        ways.append(f"have it trained too, for {foreign}")
     else:
         ways.append("name a run that has finished it in SCHEDULE.GIVEN_RUN (--from-run)")
         ways.append("have it trained too" if manifest is not None else "go on with such a run by --resume")

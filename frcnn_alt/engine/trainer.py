@@ -19,6 +19,7 @@ from ..data import hash_dicts, load_training_dicts, seed_for
 from .assemble import assemble, final_config
 from .checks import check_config
 from .defaults import ConfigError
+from .file_checks import overwritten_file_problems
 from .given_step import GivenStep
 from .make_plan import make_plan
 from .manifest import FINISHED, Manifest, write_json
@@ -85,6 +86,7 @@ class AlternatingTrainer(Evaluates):
         if not selection.starts_from_weights(schedule):
             cfg.MODEL.WEIGHTS = ""  # no matter whether there is such a file
         problems = check_config(cfg) + data_problems(cfg) + list(selection.problems)
+        problems += overwritten_file_problems(cfg, [step.name for step in schedule.steps])
         if not problems:  # else the data sets cannot be loaded
             problems += self._file_problems(schedule, selection)
         plan = make_plan(cfg, schedule, selection, problems, manifest)

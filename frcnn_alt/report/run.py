@@ -15,6 +15,8 @@ from .scalars import Curve, read_scalars
 
 __all__ = ["ReportError", "Run", "StepRecord", "read_run"]
 
+_NOT_TRAINED = ("given", "left out")  # states of steps of which the run has no training
+
 _MANIFEST, _RESULTS, _METRICS = "manifest.json", "results.json", "metrics.json"
 
 
@@ -65,7 +67,7 @@ class StepRecord:
     @property
     def is_of_the_run(self) -> bool:
         """Whether it is trained in this run: neither given nor left out."""
-        return self.state not in ("given", "left out")
+        return self.state not in _NOT_TRAINED
 
     @property
     def title(self) -> str:
@@ -182,7 +184,7 @@ def _read_step(run_dir: str, number: int, entry: Dict[str, Any], recall: Optiona
         seconds=entry.get("seconds"),
         peak_memory_mib=entry.get("peak_memory_mib"),
         recall={name: _with_nan(values) for name, values in (recall or entry.get("recall") or {}).items()},
-        scalars=read_scalars(os.path.join(run_dir, entry["name"], _METRICS)),
+        scalars={} if entry["state"] in _NOT_TRAINED else read_scalars(os.path.join(run_dir, entry["name"], _METRICS)),
     )
 
 

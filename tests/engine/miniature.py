@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 from frcnn_alt import get_cfg
 from frcnn_alt.checkpointing import hash_tensors, read_checkpoint
@@ -72,3 +74,11 @@ def states(cfg):
     """Of a run's steps, as its manifest has them."""
     with open(os.path.join(cfg.OUTPUT_DIR, "manifest.json")) as file:
         return [step["state"] for step in json.load(file)["steps"]]
+
+
+def moved_run(cfg, folder):
+    """A copy of a run, at `folder`, as if there were none at the old place any more."""
+    shutil.copytree(cfg.OUTPUT_DIR, folder)
+    manifest = Path(folder) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(cfg.OUTPUT_DIR, str(folder)))
+    return str(folder)

@@ -74,7 +74,15 @@ def test_overwriting_keeps_the_old_run_if_the_new_one_cannot_start(folder):
         (["SCHEDULE.STEP4.MAX_ITER", "0"], "SCHEDULE.STEP4.MAX_ITER is 0"),
         (["--steps", "2"], "leaves out step1_rpn"),
         (["--from-run", str(output), "--steps", "3-4"], "SCHEDULE.GIVEN_RUN .* is OUTPUT_DIR"),
-        (["MODEL.WEIGHTS", str(output / "model_final.pth")], "is of the run that --overwrite would remove"),
+        (["MODEL.WEIGHTS", str(output / "model_final.pth")], "MODEL.WEIGHTS .* is where this run writes itself"),
+        (
+            ["MODEL.WEIGHTS", str(output / "step2_fast_rcnn" / "model_final.pth")],
+            "MODEL.WEIGHTS .* where this run writes",
+        ),
+        (
+            ["--steps", "3-4", "SCHEDULE.STEP2.GIVEN", str(output / "model_final.pth")],
+            "SCHEDULE.STEP2.GIVEN .* where this run writes",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             main(_run(folder, "--overwrite", *words, "OUTPUT_DIR", str(output)))

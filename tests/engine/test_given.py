@@ -4,14 +4,15 @@ import glob
 import json
 import os
 import shutil
+from pathlib import Path
 
-from frcnn_alt.checkpointing import file_sha256
 from frcnn_alt.engine import AlternatingTrainer, ConfigError
+from frcnn_alt.engine.manifest import Manifest
 from frcnn_alt.proposals import ProposalSet
 
 import pytest
 import torch
-from miniature import STEPS, another, final_hash, run, states, weights_of
+from miniature import STEPS, another, final_hash, moved_run, run, states, weights_of
 
 
 def weights_in(folder, step):
@@ -72,6 +73,111 @@ def test_a_step_of_another_run_is_not_put_together_with_one_trained_here(whole, 
     assert f"have it trained too, for that of {whole.OUTPUT_DIR} started from another step2_fast_rcnn" in problem
 
 
+def with_other_step_2(whole, folder):
+    """A file that is a step 2 as good as that of `whole`, but another."""
+    state = weights_of(whole.OUTPUT_DIR, "step2_fast_rcnn")
+    state["backbone.conv5.bias"] += 1
+    torch.save({"model": state}, folder / "other.pth")
+    return str(folder / "other.pth")
+
+
+def test_a_step_of_another_run_is_not_put_together_with_a_file_that_it_did_not_start_from(whole, tmp_path):
+    other = with_other_step_2(whole, tmp_path)
+    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR, SCHEDULE__STEP2__GIVEN=other)
+    (problem,) = problems_of(cfg, resume=False)
+    assert f"have it trained too, for that of {whole.OUTPUT_DIR} started from another step2_fast_rcnn" in problem
+    cfg.SCHEDULE.STEP2.GIVEN = weights_in(whole.OUTPUT_DIR, "step2_fast_rcnn")  # the one that it did start from
+    assert problems_of(cfg, resume=False) == []
+
+
+@pytest.mark.parametrize("first", ["run", "file"])
+def test_the_same_weights_may_be_given_in_another_way_later(first, whole, tmp_path):
+    file = weights_in(whole.OUTPUT_DIR, "step2_fast_rcnn")
+    ways = {"run": {"SCHEDULE__GIVEN_RUN": whole.OUTPUT_DIR}, "file": {"SCHEDULE__STEP2__GIVEN": file}}
+    second = "file" if first == "run" else "run"
+    run(another(whole, tmp_path, "3", **ways[first]))
+    cfg = another(whole, tmp_path, "4", **ways[second])
+    run(cfg, resume=True)
+    assert states(cfg) == ["pending", "given", "finished", "finished"] and final_hash(cfg) == final_hash(whole)
+    assert run(another(whole, tmp_path, ""), resume=True)["bbox"]
+
+
+def test_lost_proposals_matter_only_to_steps_that_are_still_to_be_trained(whole, tmp_path):
+    rpn = weights_in(whole.OUTPUT_DIR, "step1_rpn")
+    cfg = another(whole, tmp_path, "2", SCHEDULE__STEP1__GIVEN=rpn, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
+    run(cfg)
+    proposals = os.path.join(cfg.OUTPUT_DIR, "step1_rpn", "proposals")
+    recall = Manifest.read(cfg.OUTPUT_DIR).step("step1_rpn")["recall"]
+    os.rename(proposals, tmp_path / "elsewhere")
+    cfg.SCHEDULE.RUN_ONLY = "3"
+    run(cfg, resume=True)
+    assert not os.path.exists(proposals)
+    assert Manifest.read(cfg.OUTPUT_DIR).step("step1_rpn")["recall"] == recall != {}
+    os.rename(tmp_path / "elsewhere", proposals)
+    cfg.SCHEDULE.PROPOSALS.POST_NMS_TOPK = 7  # not what step 2 was trained on
+    (problem,) = problems_of(cfg)
+    assert problem.startswith("step2_fast_rcnn in this folder began with proposals of step1_rpn that are not there any")
+
+
+def test_a_given_step_from_which_nothing_has_begun_can_be_trained(whole, tmp_path):
+    three = weights_in(whole.OUTPUT_DIR, "step3_rpn")
+    cfg = another(whole, tmp_path, "1-2", SCHEDULE__STEP3__GIVEN=three, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
+    run(cfg)
+    assert states(cfg) == ["finished", "finished", "given", "pending"]
+    cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.STEP3.GIVEN = "3-4", ""
+    assert problems_of(cfg) == []
+    run(cfg, resume=True)
+    assert states(cfg) == ["finished"] * 4 and final_hash(cfg) == final_hash(whole)
+
+
+def test_a_step_that_was_cut_and_is_given_then(whole, tmp_path, monkeypatch):
+    cfg = another(whole, tmp_path, "1", MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
+
+    def cut(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("frcnn_alt.engine.run_step.write_proposals", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(cfg)
+    assert states(cfg)[0] == "running"
+    cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.GIVEN_RUN = "2", whole.OUTPUT_DIR
+    assert "(given)" in str(AlternatingTrainer(cfg, resume=True).plan())
+    run(cfg, resume=True)
+    entry = Manifest.read(cfg.OUTPUT_DIR).step("step1_rpn")
+    assert entry["state"] == "given" and "seconds" not in entry and "frozen_hash" not in entry
+    assert list(entry["started_from"].values()) == [f"given: {weights_in(whole.OUTPUT_DIR, 'step1_rpn')}"]
+
+
+def test_a_run_that_stands_in_for_no_step_is_told(whole, tmp_path):
+    cfg = another(whole, tmp_path, "", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
+    (problem,) = problems_of(cfg, resume=False)
+    assert problem.startswith(f"SCHEDULE.GIVEN_RUN (--from-run) {whole.OUTPUT_DIR} stands in for no step")
+
+
+def test_a_run_that_was_given_gives_on(whole, tmp_path):
+    """Its manifest tells where the proposals lie; they are not computed again. What an overwritten run left in its
+    folder is not taken for what it was given.
+    """
+    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR)
+    run(cfg)
+    stale = Path(cfg.OUTPUT_DIR) / "step2_fast_rcnn"
+    stale.mkdir()
+    torch.save({"model": {}}, stale / "model_final.pth")
+    onward = another(whole, tmp_path / "onward", "4", SCHEDULE__GIVEN_RUN=cfg.OUTPUT_DIR)
+    run(onward)
+    assert final_hash(onward) == final_hash(whole)
+    assert sorted(os.listdir(onward.OUTPUT_DIR)) == sorted({*os.listdir(cfg.OUTPUT_DIR)} - {"step2_fast_rcnn"})
+
+
+def test_a_given_run_is_remembered_from_every_folder(whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(whole.OUTPUT_DIR))
+    cfg = another(whole, tmp_path, "3", SCHEDULE__GIVEN_RUN=os.path.basename(whole.OUTPUT_DIR))
+    run(cfg)
+    monkeypatch.chdir(tmp_path)
+    assert problems_of(another(whole, tmp_path, "4")) == []
+
+
 def test_a_given_step_is_not_trained_once_others_started_from_it(whole, tmp_path):
     cfg = another(whole, tmp_path, "3", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
     run(cfg)
@@ -96,11 +202,7 @@ def test_another_given_file_makes_what_started_from_it_stale(whole, tmp_path):
     cfg = another(whole, tmp_path, "3", SCHEDULE__STEP2__GIVEN=str(tmp_path / "two.pth"))
     shutil.copy(weights_in(whole.OUTPUT_DIR, "step2_fast_rcnn"), tmp_path / "two.pth")
     run(cfg)
-    state = weights_of(whole.OUTPUT_DIR, "step2_fast_rcnn")
-    state["backbone.conv5.bias"] += 1
-    before = file_sha256(cfg.SCHEDULE.STEP2.GIVEN)
-    torch.save({"model": state}, tmp_path / "two.pth")
-    assert file_sha256(cfg.SCHEDULE.STEP2.GIVEN) != before
+    os.replace(with_other_step_2(whole, tmp_path), tmp_path / "two.pth")
     with pytest.raises(ConfigError, match="step3_rpn in this folder started from another file"):
         run(cfg, resume=True)
 
@@ -122,11 +224,11 @@ def test_proposals_in_another_number_are_computed_anew(whole, tmp_path):
 
 def test_proposals_of_other_images_are_computed_anew(whole, tmp_path):
     """The earlier run was over some images less; where it has them all, its sets are used where they lie."""
-    shutil.copytree(whole.OUTPUT_DIR, tmp_path / "earlier")
-    for index in (tmp_path / "earlier" / STEPS[2]).glob("proposals/*/index.json"):
+    earlier = Path(moved_run(whole, tmp_path / "earlier"))
+    for index in (earlier / STEPS[2]).glob("proposals/*/index.json"):
         record = json.loads(index.read_text())
         record["image_ids"][0] = "another"
         index.write_text(json.dumps(record))
-    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=str(tmp_path / "earlier"))
+    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=str(earlier))
     run(cfg)
     assert os.path.isdir(os.path.join(cfg.OUTPUT_DIR, STEPS[2], "proposals")) and final_hash(cfg) == final_hash(whole)

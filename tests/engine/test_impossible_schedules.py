@@ -118,8 +118,11 @@ def test_schedules_of_ones_own(function, message, config):
         ),
         ("SOLVER.LOSS_WEIGHTS", ["loss_cls"], "SOLVER.LOSS_WEIGHTS is .*names of losses and weights"),
         ("SCHEDULE.STEP2.OPTS", ["SOLVER.LOSS_WEIGHTS", ["loss_cls", -1]], "step2_fast_rcnn: SOLVER.LOSS_WEIGHTS is"),
-        ("SCHEDULE.STEP1.OPTS", ["SOLVER.BASE_LR", 0.0], "SCHEDULE.STEP1.BASE_LR is 0.0"),
+        ("SCHEDULE.STEP1.OPTS", ["SOLVER.BASE_LR", 0.0], "step1_rpn: SOLVER.BASE_LR is 0.0"),
         ("SCHEDULE.STEP1.OPTS", ["SEED"], "SCHEDULE.STEP1.OPTS holds 1 entries"),
+        ("SCHEDULE.STEP1.OPTS", [1, 2], r"SCHEDULE.STEP1.OPTS holds 2 entries, \[1, 2\]; it takes 'KEY', value"),
+        ("SCHEDULE.STEP2.OPTS", ["INPUT.FORMAT", "RGB"], "SCHEDULE.STEP2.OPTS must not set INPUT.FORMAT"),
+        ("SCHEDULE.STEP4.OPTS", ["INPUT.RANDOM_FLIP", "sideways"], "step4_fast_rcnn: INPUT.RANDOM_FLIP is 'sideways'"),
         (
             "SCHEDULE.STEP1.OPTS",
             ["OUTPUT_DIR", "x"],
@@ -144,7 +147,7 @@ def test_opts_of_a_step_of_ones_own_are_checked_too(config):
     opts = ("SOLVER.MAX_ITER", 0, "SOLVER.LOSS_WEIGHTS", ["loss_rpn_cls", -1])
     with registered(lambda: Schedule((replace(first(), opts=opts), detector()), WHOLE)):
         problems = refused(config)
-    assert problems[0].startswith("SCHEDULE.STEP1.MAX_ITER is 0")
+    assert problems[0].startswith("step1_rpn: SOLVER.MAX_ITER is 0")
     assert problems[1].startswith("step1_rpn: SOLVER.LOSS_WEIGHTS is ['loss_rpn_cls', -1]")
     with registered(lambda: Schedule((replace(first(), opts=("OUTPUT_DIR", "x")), detector()), WHOLE)):
         assert refused(config) == [

@@ -51,6 +51,30 @@ def test_components_frozen_by_the_config_stand_still_and_are_in_the_manifest(sha
         assert entry["frozen_hash"] == dict.fromkeys(("before", "after"), hash_tensors(still))
 
 
+def test_a_frozen_layer_of_box_deltas_keeps_the_statistics_it_learnt_with(shapes, tmp_path):
+    """Else the same deltas would be decoded to other boxes."""
+    cfg = tiny_config(shapes, tmp_path / "run", weights=str(tmp_path / "initial.pth"))
+    write_initial_weights(cfg, cfg.MODEL.WEIGHTS)
+    cfg.SCHEDULE.STEP4.OPTS = ["MODEL.FREEZE_COMPONENTS", ["roi_heads.box_predictor"]]
+    run(cfg)
+    two, four = (weights_of(cfg.OUTPUT_DIR, STEPS[index]) for index in (1, 3))
+    names = [name for name in two if name.startswith("roi_heads.box_predictor.")]
+    assert any(name.endswith(".std") for name in names)
+    assert all(torch.equal(two[name], four[name]) for name in names)
+    assert not torch.equal(two["roi_heads.box_head.fc6.weight"], four["roi_heads.box_head.fc6.weight"])
+
+
+def test_what_a_step_that_is_not_run_would_freeze_does_not_matter(shapes, tmp_path):
+    cfg = tiny_config(shapes, tmp_path / "run")
+    cfg.MODEL.FREEZE_COMPONENTS = ("roi_heads",)
+    assert any("step4_fast_rcnn has nothing to train" in text for text in AlternatingTrainer(cfg).plan().problems)
+    cfg.SCHEDULE.RUN_ONLY = "1"
+    plan = AlternatingTrainer(cfg).plan()
+    assert plan.problems == []
+    row = next(line for line in str(plan).splitlines() if line.startswith("| step4_fast_rcnn"))
+    assert {cell.strip() for cell in row.split("|")[2:-1]} == {"-"}
+
+
 def test_every_overlay_is_in_the_table_and_every_name_is_a_schedule():
     files = {path.name for path in (ROOT / "configs" / "overlays").glob("*.yaml")}
     assert files == set(re.findall(r"\b(\w+\.yaml)", TEXT)) - {

@@ -11,7 +11,7 @@ from frcnn_alt.engine.step_selection import select_steps
 import pytest
 import torch
 from detectron2.modeling import build_model
-from miniature import another, final_hash, run, states, tiny_config, weights_of
+from miniature import another, final_hash, moved_run, run, states, tiny_config, weights_of
 from oracles.caffe_wire import net
 from random_detector import caffe_weights
 
@@ -62,10 +62,9 @@ def test_step_4_from_an_earlier_run_takes_its_proposals_where_they_lie(whole, tm
 
 
 def test_proposals_that_an_earlier_run_lost_are_computed_anew(whole, tmp_path):
-    moved = tmp_path / "moved"
-    shutil.copytree(whole.OUTPUT_DIR, moved)
-    shutil.rmtree(moved / "step3_rpn" / "proposals")
-    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=str(moved))
+    moved = moved_run(whole, tmp_path / "moved")
+    shutil.rmtree(os.path.join(moved, "step3_rpn", "proposals"))
+    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=moved)
     run(cfg)
     assert final_hash(cfg) == final_hash(whole)
     assert sorted(os.listdir(os.path.join(cfg.OUTPUT_DIR, "step3_rpn", "proposals")))

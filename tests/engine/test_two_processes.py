@@ -217,6 +217,33 @@ def test_joint_training(kind, shapes, tmp_path):
     assert (tmp_path / "model_final.pth").exists() and list(tmp_path.glob("inference/*/detections.jsonl"))
 
 
+def train_some_steps(cfg):
+    register_datasets(cfg)
+    AlternatingTrainer(cfg, resume=True).train()
+    comm.synchronize()  # the main process has written
+    with open(os.path.join(cfg.OUTPUT_DIR, "manifest.json")) as file:
+        return [(step["name"], step["state"], step.get("outputs")) for step in json.load(file)["steps"]]
+
+
+def test_a_step_that_is_given_as_a_file(shapes, tmp_path):
+    """One process writes it in the run's form, both compute its proposals; then both go on with what it was given."""
+    cfg = tiny_config(shapes, tmp_path)
+    torch.manual_seed(4)
+    rpn = build_step_model(step_config(cfg, "step1_rpn"))
+    cfg.SCHEDULE.STEP1.GIVEN = str(tmp_path / "rpn.pth")
+    torch.save({"model": rpn.state_dict()}, cfg.SCHEDULE.STEP1.GIVEN)
+    cfg.SCHEDULE.RUN_ONLY = "2"
+    with at_most(120):
+        first, second = on_two_processes(train_some_steps, cfg)
+    assert first == second and [state for _, state, _ in first] == ["given", "finished", "pending", "pending"]
+    for about in first[0][2]["proposals"].values():
+        assert ProposalSet(about["path"]).sha256 == about["sha256"]
+    cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.STEP1.GIVEN = "3", ""
+    with at_most(120):
+        again, _ = on_two_processes(train_some_steps, cfg)
+    assert again[:2] == first[:2] and again[2][1] == "finished"
+
+
 def begin(cfg):
     register_datasets(cfg)
     np.random.seed(comm.get_rank())  # as default_setup does

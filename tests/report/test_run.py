@@ -2,7 +2,8 @@
 
 import json
 
-from frcnn_alt.report import ReportError, read_run
+from frcnn_alt.report import ReportError, final_table, read_run
+from frcnn_alt.report.elements import plan_table
 from frcnn_alt.report.scalars import read_scalars
 
 import pytest
@@ -94,3 +95,22 @@ def test_damaged_files_are_named(finished_run, name, text, message):
     (finished_run / name).write_text(text)
     with pytest.raises(ReportError, match=message):
         read_run(str(finished_run))
+
+
+def test_given_and_left_out_steps_have_no_training(finished_run):
+    """Also where an overwritten run left curves in their folders."""
+    path = finished_run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["left_out"] = [manifest["steps"][0]["name"]]
+    manifest["steps"][0]["state"], manifest["steps"][1]["state"] = "pending", "given"
+    manifest["steps"][1]["started_from"] = {"all": "given: somebodys.pth"}
+    path.write_text(json.dumps(manifest))
+    run = read_run(str(finished_run))
+    assert [step.state for step in run.steps] == ["left out", "given", "finished", "finished"]
+    assert [step.is_of_the_run for step in run.steps] == [False, False, True, True]
+    assert [bool(step.scalars) for step in run.steps] == [False, False, True, True]
+    rows = [row.split() for row in final_table(str(finished_run)).splitlines()]
+    assert [run.steps[0].name, "left", "out", "-", "-"] in rows
+    assert [run.steps[1].name, "given", "all:", "given:", "somebodys.pth", "-"] in rows
+    html = plan_table(run.steps)
+    assert "somebodys.pth" in html and html.count("left out") == 1
