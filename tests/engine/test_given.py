@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest import mock
 
 from frcnn_alt.engine import AlternatingTrainer, ConfigError
 from frcnn_alt.engine.manifest import Manifest
@@ -21,6 +22,13 @@ def weights_in(folder, step):
 
 def problems_of(cfg, resume=True):
     return AlternatingTrainer(cfg, resume=resume).plan().problems
+
+
+def run_cut_at(function, cfg):
+    """Run until the first call of a function, which is where somebody interrupts."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(function, mock.Mock(side_effect=KeyboardInterrupt))
+        run(cfg)
 
 
 def test_going_on_without_flags_trains_no_step_that_was_given(whole, tmp_path):
@@ -46,17 +54,10 @@ def test_going_on_without_the_original_of_a_file_that_was_given(whole, tmp_path)
     assert problems_of(cfg) == [f"SCHEDULE.STEP2.GIVEN: {file} does not exist."]
 
 
-def test_a_run_cut_while_it_makes_the_proposals_of_a_given_step_goes_on(whole, tmp_path, monkeypatch):
+def test_a_run_cut_while_it_makes_the_proposals_of_a_given_step_goes_on(whole, tmp_path):
     rpn = weights_in(whole.OUTPUT_DIR, "step1_rpn")
     cfg = another(whole, tmp_path, "2", SCHEDULE__STEP1__GIVEN=rpn, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
-
-    def cut(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("frcnn_alt.engine.given_step.write_proposals", cut)
-        with pytest.raises(KeyboardInterrupt):
-            run(cfg)
+    run_cut_at("frcnn_alt.engine.given_step.write_proposals", cfg)
     cfg.SCHEDULE.STEP1.GIVEN, cfg.SCHEDULE.RUN_ONLY = "", ""  # the manifest knows both
     run(cfg, resume=True)
     assert states(cfg) == ["given", "finished", "finished", "finished"] and final_hash(cfg) == final_hash(whole)
@@ -130,16 +131,9 @@ def test_a_given_step_from_which_nothing_has_begun_can_be_trained(whole, tmp_pat
     assert states(cfg) == ["finished"] * 4 and final_hash(cfg) == final_hash(whole)
 
 
-def test_a_step_that_was_cut_and_is_given_then(whole, tmp_path, monkeypatch):
+def test_a_step_that_was_cut_and_is_given_then(whole, tmp_path):
     cfg = another(whole, tmp_path, "1", MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
-
-    def cut(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("frcnn_alt.engine.run_step.write_proposals", cut)
-        with pytest.raises(KeyboardInterrupt):
-            run(cfg)
+    run_cut_at("frcnn_alt.engine.run_step.write_proposals", cfg)
     assert states(cfg)[0] == "running"
     cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.GIVEN_RUN = "2", whole.OUTPUT_DIR
     assert "(given)" in str(AlternatingTrainer(cfg, resume=True).plan())
