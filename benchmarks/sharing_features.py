@@ -132,8 +132,8 @@ class Measurement:
         step = folder / "step2_fast_rcnn"
         if method == "4-step" and not (step / "eval_only" / "results.json").exists():
             proposals = self.cfg.MODEL.RPN.POST_NMS_TOPK_TEST
-            words = ["--eval-only", "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST", str(proposals)]
-            words = ["tools/train_net.py", "--config-file", str(step / "config.yaml"), *words]
+            words = ["tools/train_net.py", "--config-file", str(step / "config.yaml"), "--eval-only"]
+            words += ["DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST", str(proposals)]
             self._call(f"{folder.name}_after_step_2", *words)
 
     def _train(self, method: str, seed: int, folder: Path) -> None:
@@ -164,8 +164,8 @@ class Measurement:
 
 
 def figures_of(box: Dict[str, float], steps: List[StepRecord]) -> Figures:
-    seconds, memory = sum(step.seconds for step in steps), max(step.peak_memory_mib or 0 for step in steps)
-    return Figures(box["AP50"], box["AP"], seconds, memory)
+    memory = max(step.peak_memory_mib or 0 for step in steps)
+    return Figures(box["AP50"], box["AP"], sum(step.seconds for step in steps), memory)
 
 
 def after_step_2(run: Run) -> Figures:
@@ -221,7 +221,6 @@ def plot(figures: Dict[str, List[Figures]], title: str, path: str) -> None:
     axes.set(xlabel="AP50, %; each dot a seed", title=title, yticks=range(len(figures)), yticklabels=list(figures))
     axes.invert_yaxis()
     axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
 
 
