@@ -218,7 +218,12 @@ def plot(figures: Dict[str, List[Figures]], title: str, path: str) -> None:
         ap50 = [one.ap50 for one in of_method]
         axes.plot(ap50, [row] * len(ap50), "o", alpha=0.7, color="#1f5a94")
         axes.plot(statistics.mean(ap50), row, "|", markersize=18, markeredgewidth=2, color="#c0392b")
-    axes.set(xlabel="AP50, %; each dot a seed", title=title, yticks=range(len(figures)), yticklabels=list(figures))
+    axes.set(
+        xlabel="AP50, %; a dot for each seed, a bar for their mean",
+        title=title,
+        yticks=range(len(figures)),
+        yticklabels=list(figures),
+    )
     axes.invert_yaxis()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
