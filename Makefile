@@ -17,7 +17,7 @@ STAMP := $(VENV)/.complete
 
 help:
 	@echo "make venv    the environment in $(VENV): torch, detectron2, this package; about 100 s and 6 GB"
-	@echo "make demo    train in four steps on generated images, evaluate, report; about 8 minutes on 2 cores"
+	@echo "make demo    train in four steps on generated images, evaluate, report; about 10 minutes on 2 cores"
 	@echo "make test    the tests"
 	@echo "make lint    the linter and the formatter's check;  make format  lets both mend what they can"
 	@echo "make clean   remove $(VENV) and caches; keeps datasets/ and output/"

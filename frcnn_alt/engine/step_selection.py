@@ -167,7 +167,7 @@ def _problems(
         starting = [name for name in trained if step.name in schedule[name].needs]
         if step.name in left_out and starting:
             problems.append(
-                f"{_KEY} leaves out {step.name}, which {' and '.join(starting)} start from: "
+                f"{_KEY} leaves out {step.name}, which {_start_from(starting)}: "
                 f"{_how_to_have(cfg, node, foreign.get(step.name), manifest)}."
             )
         if cfg.SCHEDULE.get(node, {}).get("GIVEN") and (step.name in asked_for or state == FINISHED):
@@ -180,6 +180,10 @@ def _problems(
         if step.name in asked_for and state != FINISHED:
             problems += _stale_problems(schedule, step.name, manifest)
     return problems
+
+
+def _start_from(steps: List[str]) -> str:
+    return f"{' and '.join(steps)} start{'s' if len(steps) == 1 else ''} from"
 
 
 def _how_to_have(cfg: CfgNode, node: str, foreign: Optional[str], manifest: Optional[Manifest]) -> str:

@@ -70,7 +70,7 @@ def test_a_step_of_another_run_is_not_put_together_with_one_trained_here(whole, 
     run(cfg)
     cfg.SCHEDULE.RUN_ONLY = "4"
     (problem,) = problems_of(cfg)
-    assert "leaves out step3_rpn, which step4_fast_rcnn start from" in problem
+    assert "leaves out step3_rpn, which step4_fast_rcnn starts from" in problem
     assert f"have it trained too, for that of {whole.OUTPUT_DIR} started from another step2_fast_rcnn" in problem
 
 
