@@ -40,11 +40,12 @@ METHODS = {
     "3 rounds": "three_rounds.yaml",
     "approximate joint": "joint.yaml",
     "short joint": "joint.yaml",
+    "shorter joint": "joint.yaml",
     "non-approximate joint": "joint_nonapproximate.yaml",
 }
 AFTER_STEP_2 = "after step 2"
-# What py-faster-rcnn's approximate joint training sees of its four steps' images: 70k of 80k + 2 * 40k + 80k + 2 * 40k.
-SHORT = 7 / 32
+# Parts of the images: py-faster-rcnn's joint training sees 2 * 70k of its four steps' 80k + 2 * 40k + 80k + 2 * 40k.
+SHORT = {"short joint": 7 / 16, "shorter joint": 7 / 32}
 
 
 class Figures(NamedTuple):
@@ -85,7 +86,7 @@ def images_seen(cfg: CfgNode, method: str) -> int:
     """Training images that a method sees, up to the rounding of iterations."""
     if method == AFTER_STEP_2:
         return images_of(cfg, (1, 2))
-    return round(images_of(cfg) * (SHORT if method == "short joint" else 1))
+    return round(images_of(cfg) * SHORT.get(method, 1))
 
 
 class Measurement:
@@ -183,7 +184,8 @@ _ABOUT = """\
 Mean and standard deviation over the seeds; AP50 and AP in percent. All methods start from the same weights of a seed.
 {jobs} trainings at a time, one thread each; memory is that of the training process, or of the GPU where there is one.
 "After step 2" is the paper's "unshared", the two networks halfway through "4-step"; "unshared" spends all images on
-these two steps. "Short joint" is approximate joint training on as few of the images as py-faster-rcnn's, 70k of 320k.
+these two steps. "Short joint" is approximate joint training on as few of the images as py-faster-rcnn's, 140k of 320k;
+"shorter joint" on half as many.
 """
 
 
