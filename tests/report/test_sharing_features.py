@@ -13,8 +13,16 @@ DEMO = REPOSITORY / "configs" / "demo"
 
 
 @pytest.fixture
-def script():
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")  # as for a script that is run
     return load_script("benchmarks/sharing_features.py")
+
+
+@pytest.fixture
+def methods(script):
+    import sharing_methods
+
+    return sharing_methods
 
 
 @pytest.mark.parametrize("name", ["zf_4step_shapes.yaml", "zf_4step_bccd_240.yaml"])
@@ -30,14 +38,14 @@ def script():
         ("non-approximate joint", 1),
     ],
 )
-def test_every_method_sees_as_many_images(name, method, steps, script):
+def test_every_method_sees_as_many_images(name, method, steps, methods):
     cfg = get_cfg()
     cfg.merge_from_file(str(DEMO / name))
-    wanted, words = script.images_seen(cfg, method), script.overrides(cfg, method)
+    wanted, words = methods.images_seen(cfg, method), methods.overrides(cfg, method)
     shares = {"short joint": 140 / 320, "shorter joint": 70 / 320}
-    assert wanted == round(script.images_of(cfg) * shares.get(method, 1))
-    if script.METHODS[method]:
-        cfg.merge_from_file(str(script.OVERLAYS / script.METHODS[method]))
+    assert wanted == round(methods.images_of(cfg) * shares.get(method, 1))
+    if methods.METHODS[method]:
+        cfg.merge_from_file(str(methods.OVERLAYS / methods.METHODS[method]))
     cfg.merge_from_list(words)
     solvers = [cfg.SCHEDULE[step.solver] for step in build_schedule(cfg).steps]
     assert len(solvers) == steps
@@ -47,7 +55,7 @@ def test_every_method_sees_as_many_images(name, method, steps, script):
         assert all(0.6 < drop / solver.MAX_ITER < 0.9 for drop in solver.STEPS) and solver.STEPS
 
 
-def test_figures_are_those_of_the_runs(make_run, tmp_path, monkeypatch, capsys, script):
+def test_figures_are_those_of_the_runs(make_run, tmp_path, monkeypatch, script, methods):
     words = ["--config-file", str(DEMO / "zf_4step_shapes.yaml"), "--output", str(tmp_path), "--title", "Toys"]
     words += ["--seeds", "4", "7", "--methods", "4-step", "--plot", str(tmp_path / "toys.png")]
     monkeypatch.setattr(sys, "argv", ["sharing_features.py", *words])
@@ -70,7 +78,7 @@ def test_figures_are_those_of_the_runs(make_run, tmp_path, monkeypatch, capsys, 
     assert (whole["AP50"], whole["AP50 of seeds 4, 7"]) == ("80.0 ± 0.0", "80.0, 80.0")
     assert (half["AP50"], half["AP50 of seeds 4, 7"], half["AP"]) == ("55.5 ± 2.1", "54.0, 57.0", "20.0 ± 0.0")
     cfg = measurement.cfg
-    assert int(half["images seen"]) == script.images_of(cfg, (1, 2)) < int(whole["images seen"])
+    assert int(half["images seen"]) == methods.images_of(cfg, (1, 2)) < int(whole["images seen"])
     assert float(half["training, s"].split()[0]) < float(whole["training, s"].split()[0])
     script.plot(measured, "Toys", measurement.args.plot)
     assert (tmp_path / "toys.png").read_bytes().startswith(b"\x89PNG")
