@@ -75,17 +75,21 @@ def test_every_leaf_beside_the_base_files_is_checked_here():
     assert leaves == set(DATA_SETS) == set(SCHEDULES) | {*JOINT, *PYFRCNN_ON_COCO}
 
 
+def with_values_of(other, cfg, keys):
+    """`cfg` with the data sets, the schedule and these MODEL keys of `other`."""
+    for node, leaf in (key.split(".") for key in keys):
+        cfg.MODEL[node][leaf] = other.MODEL[node][leaf]
+    cfg.DATASETS, cfg.SCHEDULE = other.DATASETS, other.SCHEDULE
+    return cfg
+
+
 def test_coco_differs_from_voc_in_anchors_background_and_classes_alone():
     coco, voc = load("vgg16_4step_coco"), load("vgg16_4step")
     assert coco.MODEL.ANCHOR_GENERATOR.SIZES == [[64, 128, 256, 512]]
     assert (coco.MODEL.ROI_HEADS.IOU_THRESHOLDS, coco.MODEL.ROI_HEADS.IOU_LABELS) == ([0.5], [0, 1])  # [0, 0.5)
     assert coco.MODEL.RPN.POST_NMS_TOPK_TEST == 300 and coco.INPUT.MIN_SIZE_TRAIN == (600,)
-    for key in ("ANCHOR_GENERATOR.SIZES", "ROI_HEADS.IOU_THRESHOLDS", "ROI_HEADS.IOU_LABELS", "ROI_HEADS.NUM_CLASSES"):
-        node, leaf = key.split(".")
-        coco.MODEL[node][leaf] = voc.MODEL[node][leaf]
-    for node in ("DATASETS", "SCHEDULE"):
-        coco[node] = voc[node]
-    assert coco == voc
+    keys = ("ANCHOR_GENERATOR.SIZES", "ROI_HEADS.IOU_THRESHOLDS", "ROI_HEADS.IOU_LABELS", "ROI_HEADS.NUM_CLASSES")
+    assert with_values_of(voc, coco, keys) == voc
 
 
 def test_coco_network_has_12_anchors_24_scores_and_48_deltas():
@@ -145,12 +149,8 @@ def test_coco_has_the_schedules_of_py_faster_rcnn(name, drop, end, regions):
 def test_joint_training_on_coco_differs_from_voc_in_anchors_classes_dropout_and_length_alone():
     coco, voc = load("vgg16_joint_coco"), load("vgg16_joint")
     assert coco.MODEL.ANCHOR_GENERATOR.SIZES == [[64, 128, 256, 512]]
-    for key in ("ANCHOR_GENERATOR.SIZES", "ROI_HEADS.NUM_CLASSES", "ROI_BOX_HEAD.DROPOUT"):
-        node, leaf = key.split(".")
-        coco.MODEL[node][leaf] = voc.MODEL[node][leaf]
-    for node in ("DATASETS", "SCHEDULE"):
-        coco[node] = voc[node]
-    assert coco == voc
+    keys = ("ANCHOR_GENERATOR.SIZES", "ROI_HEADS.NUM_CLASSES", "ROI_BOX_HEAD.DROPOUT")
+    assert with_values_of(voc, coco, keys) == voc
 
 
 def test_fast_rcnn_on_coco_trains_on_what_py_faster_rcnn_does():

@@ -36,6 +36,16 @@ def _lacking(entry: Any, keys: Iterable[str]) -> Optional[str]:
     return f"it has no {', '.join(missing)}" if missing else None
 
 
+def _given(entry: Any, keys: Iterable[str], kind: str) -> Tuple[Dict[str, Any], List[Fault]]:
+    """Return what `entry` has of `keys`, and as faults what it has not (of this `kind`) and an id that is none."""
+    lacking = _lacking(entry, keys)
+    faults = [] if lacking is None else [(kind, lacking)]
+    given = {key: entry[key] for key in keys if entry.get(key) is not None} if isinstance(entry, dict) else {}
+    if "id" in given and not is_id(given["id"]):
+        faults.append(("unusable id", f"id is {reprlib.repr(given['id'])}"))
+    return given, faults
+
+
 def category_faults(entries: List[Any]) -> Iterator[Fault]:
     """Yield what is wrong with the categories of a json; without sound ones no annotation can be understood."""
     if not entries:
@@ -67,14 +77,7 @@ def image_size_of(entry: Mapping[str, Any]) -> Optional[Tuple[float, float]]:
 
 def image_faults(entry: Any) -> List[Fault]:
     """Return what is wrong with one entry of images, but for what only the others or the image file tell."""
-    keys = ("id", "file_name", "width", "height")
-    lacking = _lacking(entry, keys)
-    faults = [("incomplete image entry", lacking)] if lacking is not None else []
-    if not isinstance(entry, dict):
-        return faults
-    given = {key: entry[key] for key in keys if entry.get(key) is not None}
-    if "id" in given and not is_id(given["id"]):
-        faults.append(("unusable id", f"id is {reprlib.repr(given['id'])}"))
+    given, faults = _given(entry, ("id", "file_name", "width", "height"), "incomplete image entry")
     if "file_name" in given and not isinstance(given["file_name"], str):
         faults.append(("name that is not text", f"file_name is {reprlib.repr(given['file_name'])}"))
     for side in ("width", "height"):
@@ -99,15 +102,10 @@ def annotation_faults(
         categories: ids of the categories.
         times: annotation id -> how often it is given.
     """
-    keys = ("id", "image_id", "category_id", "bbox")
-    lacking = _lacking(entry, keys)
-    faults = [("incomplete annotation", lacking)] if lacking is not None else []
+    given, faults = _given(entry, ("id", "image_id", "category_id", "bbox"), "incomplete annotation")
     if not isinstance(entry, dict):
         return faults
-    given = {key: entry[key] for key in keys if entry.get(key) is not None}
-    if "id" in given and not is_id(given["id"]):
-        faults.append(("unusable id", f"id is {reprlib.repr(given['id'])}"))
-    elif times.get(given.get("id"), 0) > 1:
+    if is_id(given.get("id")) and times.get(given["id"], 0) > 1:
         faults.append(("duplicate annotation id", f"{times[given['id']]} annotations have it"))
     image_id = given.get("image_id")
     if image_id is not None and not (is_id(image_id) and image_id in images):

@@ -15,7 +15,7 @@ from .defaults import ConfigError
 from .manifest import FINISHED, GIVEN, Manifest
 from .step import Step
 
-__all__ = ["Given", "find_given", "is_same_folder"]
+__all__ = ["Given", "find_given"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,6 @@ class Given:
 
 def _absolute(weights: str) -> str:
     return ",".join(file if is_remote(file) else os.path.abspath(file) for file in weight_files(weights))
-
-
-def is_same_folder(one: str, other: str) -> bool:
-    """Whether two paths lead to one folder."""
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def find_given(cfg: CfgNode, step: Step, number: int, manifest: Optional[Manifest]) -> Optional[Given]:

@@ -55,14 +55,19 @@ class GivenStep:
             self.is_in_place = entry["outputs"]["model"]["sha256"] == given.sha256
         self.weights = given.weights if self.is_in_place else os.path.join(own_folder, "model_final.pth")
         self.output_dir, self._proposals_of = own_folder, None  # where the proposals are, and whose manifest tells so
-        for run in [manifest] * self._is_known + [given.run] * (given.run is not None):
-            for folder in (os.path.join(os.path.dirname(run.path), step.name), folder_of_proposals(run, step.name)):
-                if self._proposals_of is None and folder and self._has_proposals(run, folder):
-                    self.output_dir, self._proposals_of = folder, run
+        for run in (manifest if self._is_known else None, given.run):
+            folder = None if run is None or self._proposals_of is not None else self._find_proposals(run)
+            if folder is not None:
+                self.output_dir, self._proposals_of = folder, run
 
-    def _has_proposals(self, run: Manifest, folder: str) -> bool:
-        step_cfg = configure_step(self.cfg, self.step, folder)
-        return has_proposals(step_cfg, run, self.step.name, folder, recompute_flipped=self.recomputes_flipped)
+    def _find_proposals(self, run: Manifest) -> Optional[str]:
+        """The folder with all proposals that `run` says this step wrote: its own, or where these were given to it."""
+        folders = (os.path.join(os.path.dirname(run.path), self.step.name), folder_of_proposals(run, self.step.name))
+        for folder in filter(None, folders):
+            step_cfg = configure_step(self.cfg, self.step, folder)
+            if has_proposals(step_cfg, run, self.step.name, folder, recompute_flipped=self.recomputes_flipped):
+                return folder
+        return None
 
     def _are(self, names: List[str], *states: str) -> List[str]:
         return [name for name in names if self.manifest.step(name)["state"] in states]
@@ -91,7 +96,7 @@ class GivenStep:
         if self._proposals_of is None and on_proposals and not (is_lost and not self._are(on_proposals, RUNNING)):
             return (
                 f"{' and '.join(on_proposals)} in this folder began with proposals of {self.step.name} that are not "
-                f"there any more, or not of the images and settings of this config: put them or the config "
+                "there any more, or not of the images and settings of this config: put them or the config "
                 "back, choose another OUTPUT_DIR, or begin anew with --overwrite."
             )
         return None

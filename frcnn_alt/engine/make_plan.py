@@ -24,7 +24,7 @@ from .manifest import FINISHED, GIVEN, PENDING, RUNNING, Manifest
 from .meta_model import build_meta_model
 from .network import JOINT
 from .plan import Plan
-from .remarks import init_without_effect, names_without_effect, remark_on_not_used, remarks_on_not_found
+from .remarks import init_without_effect, names_without_effect, remarks_on_not_found, remarks_on_not_used
 from .schedule import Schedule
 from .step import WEIGHTS, Step, configure_step, recomputes_flipped_images, with_solver_of
 from .step_selection import Selection
@@ -182,7 +182,7 @@ def make_plan(
             entry["state"] = earlier
         plan.steps.append(entry)
     if sources.weights and sources.used and len(plan.steps) == len(schedule.steps):
-        remark_on_not_used(cfg.MODEL.WEIGHTS, sources.weights, sources.used, plan.remarks)
+        plan.remarks += remarks_on_not_used(cfg.MODEL.WEIGHTS, sources.weights, sources.used)
     plan.remarks += names_without_effect(cfg, {name for state in sources.steps.values() for name in state})
     if number_of_processes() > 1:
         plan.remarks.append(f"{number_of_processes()} processes share each batch.")

@@ -9,10 +9,14 @@ from ..config import get_cfg
 from .loss_weights import LOSSES, loss_weights
 from .step import Step
 
-__all__ = ["init_without_effect", "names_without_effect", "remark_on_not_used", "remarks_on_not_found"]
+__all__ = ["init_without_effect", "names_without_effect", "remarks_on_not_found", "remarks_on_not_used"]
 
 # Buffers, not learnt, of layers whose parameters are told of.
 _MEASURED = (".mean", ".std", ".running_mean", ".running_var", ".num_batches_tracked")
+
+
+def _some(names: List[str], count: int) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 def remarks_on_not_found(training: str, not_found: Mapping[str, List[str]]) -> List[str]:
@@ -22,26 +26,23 @@ def remarks_on_not_found(training: str, not_found: Mapping[str, List[str]]) -> L
         training: what the remarks begin with, such as a step's name.
         not_found: source -> names of parameters and buffers.
     """
-    remarks = []
-    for source, names in not_found.items():
-        learned = [name for name in names if not name.endswith(_MEASURED)]
-        if learned:
-            shown = ", ".join(learned[:4]) + (f" and {len(learned) - 4} more" if len(learned) > 4 else "")
-            remarks.append(f"{training}: not in {source}, so they start new: {shown}.")
-    return remarks
+    learned = {source: [name for name in names if not name.endswith(_MEASURED)] for source, names in not_found.items()}
+    return [
+        f"{training}: not in {source}, so they start new: {_some(names, 4)}."
+        for source, names in learned.items()
+        if names
+    ]
 
 
-def remark_on_not_used(path: str, checkpoint: Mapping[str, Any], used: Set[str], remarks: List[str]) -> None:
-    """Add what no step takes of the file of initial weights at `path`; `used` are the names that some step takes."""
+def remarks_on_not_used(path: str, checkpoint: Mapping[str, Any], used: Set[str]) -> List[str]:
+    """What no step takes of the file of initial weights at `path`; `used` are the names that some step takes."""
     if checkpoint.get("matching_heuristics"):
-        return  # the names there are not those that the steps take
+        return []  # the names there are not those that the steps take
     record = checkpoint.get("frcnn_alt", {})
     layers = record.get("layers", {})
     names = [name for name in checkpoint["model"] if name not in used and not name.endswith(_MEASURED)]
     unused = list(dict.fromkeys([*record.get("not_used", []), *(layers.get(name, name) for name in names)]))
-    if unused:
-        shown = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
-        remarks.append(f"No step starts from these of {path}: {shown}.")
+    return [f"No step starts from these of {path}: {_some(unused, 8)}."] if unused else []
 
 
 def init_without_effect(step: Step, names: Iterable[str]) -> List[str]:

@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 
 from ..checkpointing import CheckpointError
 from .defaults import ConfigError
-from .given import Given, find_given, is_same_folder
+from .given import Given, find_given
 from .manifest import FINISHED, PENDING, RUNNING, Manifest
 from .schedule import Schedule
 from .step import WEIGHTS
@@ -93,7 +93,7 @@ def select_steps(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest] 
         schedule: its schedule.
         manifest: of the run in OUTPUT_DIR that is gone on with, if there is one.
     """
-    if cfg.SCHEDULE.GIVEN_RUN and is_same_folder(cfg.SCHEDULE.GIVEN_RUN, cfg.OUTPUT_DIR):
+    if cfg.SCHEDULE.GIVEN_RUN and os.path.realpath(cfg.SCHEDULE.GIVEN_RUN) == os.path.realpath(cfg.OUTPUT_DIR):
         return Selection(
             (),
             problems=(

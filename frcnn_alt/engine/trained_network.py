@@ -1,13 +1,14 @@
 """Which network a config means once its run has been: the trained one, wherever the run's folder lies now."""
 
 import argparse
+import contextlib
 import os
 
 from detectron2.config import CfgNode
 
 from .assemble import MEAN_IMAGE_FILE
 from .network import configure_network, is_of_a_part
-from .schedule import SCHEDULE_REGISTRY, build_schedule
+from .schedule import build_schedule
 
 __all__ = ["find_trained_network"]
 
@@ -37,12 +38,10 @@ def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
     finished = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
     if "MODEL.WEIGHTS" not in (args.opts or []) and os.path.isfile(finished):
         cfg.MODEL.WEIGHTS = finished
-    if cfg.TRAINER == "AlternatingTrainer" and cfg.SCHEDULE.NAME in SCHEDULE_REGISTRY and not is_of_a_part(cfg):
-        try:
-            network = build_schedule(cfg).network
-        except Exception:  # what somebody's own schedule objects to matters to those who train
-            return
-        configure_network(cfg, network)
+    if cfg.TRAINER == "AlternatingTrainer" and not is_of_a_part(cfg):
+        # A schedule that is not at hand, or objects to something, matters to those who train.
+        with contextlib.suppress(Exception):
+            configure_network(cfg, build_schedule(cfg).network)
 
 
 def _follow_moved_step(cfg: CfgNode, config_file: str) -> None:

@@ -91,7 +91,7 @@ class AlternatingTrainer(Evaluates):
             problems += self._file_problems(schedule, selection)
         plan = make_plan(cfg, schedule, selection, problems, manifest)
         if manifest is not None and not plan.problems:  # else files that the steps start from may be missing
-            plan.problems += self._refused_step(selection, manifest)
+            plan.problems += self._refused_step(schedule, selection, manifest)
         return plan, selection
 
     def _file_problems(self, schedule: Schedule, selection: Selection) -> List[str]:
@@ -118,7 +118,7 @@ class AlternatingTrainer(Evaluates):
         manifest = open_manifest(self.cfg, schedule, selection, plan, resume=self.resume, config_file=self.config_file)
         seconds_per_image: Dict[str, float] = {}
         files: Dict[str, str] = {}
-        for run in self._step_runs(selection, manifest):
+        for run in self._step_runs(schedule, selection, manifest):
             run.run(seconds_per_image)
             files[run.step.name] = run.weights
         missing = sorted(set(schedule.assembly.values()) - set(files))
@@ -132,9 +132,10 @@ class AlternatingTrainer(Evaluates):
         comm.synchronize()
         return self._evaluate(manifest, schedule.network)
 
-    def _step_runs(self, selection: Selection, manifest: Manifest) -> Iterator[Union[StepRun, GivenStep]]:
+    def _step_runs(
+        self, schedule: Schedule, selection: Selection, manifest: Manifest
+    ) -> Iterator[Union[StepRun, GivenStep]]:
         """Yield the steps one by one; the next only after the one before is finished, for it starts from its files."""
-        schedule = build_schedule(self.cfg)
         weights = self.cfg.MODEL.WEIGHTS
         weights_hash = file_sha256(weights) if weights and selection.starts_from_weights(schedule) else ""
         data_hash = hash_dicts(load_training_dicts(self.cfg))
@@ -149,9 +150,9 @@ class AlternatingTrainer(Evaluates):
                 runs[step.name] = StepRun(self.cfg, schedule, step, seed, manifest, runs, weights_hash, data_hash)
             yield runs[step.name]
 
-    def _refused_step(self, selection: Selection, manifest: Manifest) -> List[str]:
+    def _refused_step(self, schedule: Schedule, selection: Selection, manifest: Manifest) -> List[str]:
         """Say of the first step that cannot be gone on with what has changed; those after it are stale with it."""
-        for run in self._step_runs(selection, manifest):
+        for run in self._step_runs(schedule, selection, manifest):
             problem = run.problem()
             if problem:
                 return [problem]

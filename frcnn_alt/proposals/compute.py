@@ -38,6 +38,7 @@ def proposal_settings(cfg: CfgNode, flipped: bool) -> Dict[str, Any]:
         "pre_nms_topk": cfg.MODEL.RPN.PRE_NMS_TOPK_TEST,
         "nms_threshold": cfg.MODEL.RPN.NMS_THRESH,
         "post_nms_topk": cfg.MODEL.RPN.POST_NMS_TOPK_TEST,
+        "smallest_side": cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE,
         "image_sizes": [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST],
     }
 

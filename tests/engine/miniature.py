@@ -82,3 +82,11 @@ def moved_run(cfg, folder):
     manifest = Path(folder) / "manifest.json"
     manifest.write_text(manifest.read_text().replace(cfg.OUTPUT_DIR, str(folder)))
     return str(folder)
+
+
+def weights_in(folder, step):
+    return os.path.join(str(folder), step, "model_final.pth")
+
+
+def problems_of(cfg, resume=True):
+    return AlternatingTrainer(cfg, resume=resume).plan().problems

@@ -1,7 +1,5 @@
 """What a run was given stays given when it is gone on with, and what does not go together is never put together."""
 
-import glob
-import json
 import os
 import shutil
 from pathlib import Path
@@ -9,19 +7,10 @@ from unittest import mock
 
 from frcnn_alt.engine import AlternatingTrainer, ConfigError
 from frcnn_alt.engine.manifest import Manifest
-from frcnn_alt.proposals import ProposalSet
 
 import pytest
 import torch
-from miniature import STEPS, another, final_hash, moved_run, run, states, weights_of
-
-
-def weights_in(folder, step):
-    return os.path.join(str(folder), step, "model_final.pth")
-
-
-def problems_of(cfg, resume=True):
-    return AlternatingTrainer(cfg, resume=resume).plan().problems
+from miniature import another, final_hash, problems_of, run, states, weights_in, weights_of
 
 
 def run_cut_at(function, cfg):
@@ -101,23 +90,6 @@ def test_the_same_weights_may_be_given_in_another_way_later(first, whole, tmp_pa
     run(cfg, resume=True)
     assert states(cfg) == ["pending", "given", "finished", "finished"] and final_hash(cfg) == final_hash(whole)
     assert run(another(whole, tmp_path, ""), resume=True)["bbox"]
-
-
-def test_lost_proposals_matter_only_to_steps_that_are_still_to_be_trained(whole, tmp_path):
-    rpn = weights_in(whole.OUTPUT_DIR, "step1_rpn")
-    cfg = another(whole, tmp_path, "2", SCHEDULE__STEP1__GIVEN=rpn, MODEL__WEIGHTS=whole.MODEL.WEIGHTS)
-    run(cfg)
-    proposals = os.path.join(cfg.OUTPUT_DIR, "step1_rpn", "proposals")
-    recall = Manifest.read(cfg.OUTPUT_DIR).step("step1_rpn")["recall"]
-    os.rename(proposals, tmp_path / "elsewhere")
-    cfg.SCHEDULE.RUN_ONLY = "3"
-    run(cfg, resume=True)
-    assert not os.path.exists(proposals)
-    assert Manifest.read(cfg.OUTPUT_DIR).step("step1_rpn")["recall"] == recall != {}
-    os.rename(tmp_path / "elsewhere", proposals)
-    cfg.SCHEDULE.PROPOSALS.POST_NMS_TOPK = 7  # not what step 2 was trained on
-    (problem,) = problems_of(cfg)
-    assert problem.startswith("step2_fast_rcnn in this folder began with proposals of step1_rpn that are not there any")
 
 
 def test_a_given_step_from_which_nothing_has_begun_can_be_trained(whole, tmp_path):
@@ -206,23 +178,3 @@ def test_a_run_that_gives_has_a_folder_of_its_own(whole):
     cfg.SCHEDULE.GIVEN_RUN = os.path.join(whole.OUTPUT_DIR, os.curdir)
     (problem,) = problems_of(cfg, resume=False)
     assert problem.startswith("SCHEDULE.GIVEN_RUN (--from-run) is OUTPUT_DIR")
-
-
-def test_proposals_in_another_number_are_computed_anew(whole, tmp_path):
-    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=whole.OUTPUT_DIR)
-    cfg.SCHEDULE.PROPOSALS.POST_NMS_TOPK = 7
-    run(cfg)
-    (folder,) = glob.glob(os.path.join(cfg.OUTPUT_DIR, STEPS[2], "proposals", "*_trainval"))
-    assert max(len(ProposalSet(folder)[image][0]) for image in ProposalSet(folder)) == 7
-
-
-def test_proposals_of_other_images_are_computed_anew(whole, tmp_path):
-    """The earlier run was over some images less; where it has them all, its sets are used where they lie."""
-    earlier = Path(moved_run(whole, tmp_path / "earlier"))
-    for index in (earlier / STEPS[2]).glob("proposals/*/index.json"):
-        record = json.loads(index.read_text())
-        record["image_ids"][0] = "another"
-        index.write_text(json.dumps(record))
-    cfg = another(whole, tmp_path, "4", SCHEDULE__GIVEN_RUN=str(earlier))
-    run(cfg)
-    assert os.path.isdir(os.path.join(cfg.OUTPUT_DIR, STEPS[2], "proposals")) and final_hash(cfg) == final_hash(whole)

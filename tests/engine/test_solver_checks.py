@@ -89,10 +89,11 @@ def test_a_single_trainings_plan_says_it(shapes, tmp_path):
 
 def test_steps_and_an_earlier_run_are_of_a_schedule():
     cfg = config("SingleStepTrainer")
-    cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.GIVEN_RUN = "3-4", "output/earlier"
+    cfg.SCHEDULE.RUN_ONLY, cfg.SCHEDULE.GIVEN_RUN, cfg.SCHEDULE.STEP2.GIVEN = "3-4", "output/earlier", "two.pth"
     assert [problem.split(" is of a run in steps")[0] for problem in check_config(cfg)] == [
         "SCHEDULE.RUN_ONLY (--steps)",
         "SCHEDULE.GIVEN_RUN (--from-run)",
+        "SCHEDULE.STEP2.GIVEN",
     ]
     cfg.TRAINER = "AlternatingTrainer"
     assert check_config(cfg) == []
