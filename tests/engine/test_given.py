@@ -136,6 +136,13 @@ def test_a_run_that_was_given_gives_on(whole, tmp_path):
     assert sorted(os.listdir(onward.OUTPUT_DIR)) == sorted({*os.listdir(cfg.OUTPUT_DIR)} - {"step2_fast_rcnn"})
 
 
+def test_a_given_file_is_remembered_from_every_folder(whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(os.path.join(whole.OUTPUT_DIR, "step2_fast_rcnn"))
+    run(another(whole, tmp_path, "3", SCHEDULE__STEP2__GIVEN="model_final.pth"))
+    monkeypatch.chdir(tmp_path)
+    assert problems_of(another(whole, tmp_path, "4")) == []
+
+
 def test_a_given_run_is_remembered_from_every_folder(whole, tmp_path, monkeypatch):
     monkeypatch.chdir(os.path.dirname(whole.OUTPUT_DIR))
     cfg = another(whole, tmp_path, "3", SCHEDULE__GIVEN_RUN=os.path.basename(whole.OUTPUT_DIR))

@@ -7,7 +7,7 @@ from frcnn_alt.engine import SingleStepTrainer, check_config
 from frcnn_alt.engine.world_size import planned_for
 
 import pytest
-from miniature import CONFIGS, tiny_config
+from miniature import CONFIGS, tiny_config, write_initial_weights
 
 
 def config(trainer):
@@ -105,6 +105,15 @@ def test_what_matters_to_training_only_does_not_keep_from_evaluating(trainer, nu
     cfg = config(trainer)
     cfg.SCHEDULE.NAME, cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE = "somebodys", True, "cpu"
     assert len(check_config(cfg)) == number and check_config(cfg, trains=False) == []
+
+
+def test_a_single_training_does_not_start_from_the_file_that_it_writes(shapes, tmp_path):
+    cfg = tiny_config(shapes, tmp_path, weights=str(tmp_path / "model_final.pth"))
+    cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS, cfg.TRAINER = "fixed", "SingleStepTrainer"
+    write_initial_weights(cfg, cfg.MODEL.WEIGHTS)
+    (problem,) = SingleStepTrainer(cfg).plan().problems
+    assert problem.startswith(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is where this run writes itself")
+    assert SingleStepTrainer(cfg, resume=True).plan().problems == []  # which goes on from a checkpoint
 
 
 def test_what_is_evaluated_needs_no_training_data_and_may_be_one_step():
