@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -87,6 +88,14 @@ def test_overwriting_keeps_the_old_run_if_the_new_one_cannot_start(folder):
         with pytest.raises(ConfigError, match=message):
             main(_run(folder, "--overwrite", *words, "OUTPUT_DIR", str(output)))
         assert {path: path.stat().st_mtime_ns for path in output.rglob("*.[pjy]*")} == before
+    elsewhere = folder / "elsewhere.pth"
+    shutil.copy(output / "step2_fast_rcnn" / "model_final.pth", elsewhere)
+    words = ["--steps", "3-4", "OUTPUT_DIR", str(output), "SCHEDULE.STEP2.GIVEN", str(elsewhere)]
+    assert main(_run(folder, "--overwrite", *words)) == 0
+    assert (output / "step4_fast_rcnn" / "metrics.json").exists()
+    for step in ("step1_rpn", "step2_fast_rcnn"):  # what the old run trained there does not pass for the new one's
+        assert not (output / step / "metrics.json").exists() and not (output / step / "last_checkpoint").exists()
+    assert not (output / "step1_rpn" / "model_final.pth").exists()
 
 
 @pytest.mark.parametrize("name, results", [("unshared", "bbox"), ("rpn", "box_proposals")])
