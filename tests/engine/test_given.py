@@ -142,7 +142,7 @@ def test_a_given_file_is_remembered_from_every_folder(whole, tmp_path, monkeypat
     given = another(whole, tmp_path, "3", SCHEDULE__STEP2__GIVEN="model_final.pth")
     run_cut_at("frcnn_alt.engine.given_step.write_checkpoint", given)
     monkeypatch.chdir(tmp_path)
-    assert problems_of(another(whole, tmp_path, "4")) == []
+    assert problems_of(another(whole, tmp_path, "3-4")) == []
 
 
 def test_a_given_run_is_remembered_from_every_folder(whole, tmp_path, monkeypatch):

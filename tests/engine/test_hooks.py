@@ -64,10 +64,11 @@ def test_proposals_and_the_evaluation_count(monkeypatch, caplog):
     assert "this step ends in 0:00:35, the run in 0:02:56" in caplog.records[1].getMessage()
 
 
-def test_what_is_finished_or_given_takes_no_more_time(monkeypatch, caplog):
+@pytest.mark.parametrize("states, left_out", [(("given", "finished"), []), (("pending", "given"), ["step2_fast_rcnn"])])
+def test_what_is_finished_given_or_left_out_takes_no_more_time(states, left_out, monkeypatch, caplog):
     clock = [0.0]
-    hook = _progress(monkeypatch, clock, 0, {})
-    hook.steps[1]["state"], hook.steps[2]["state"] = "given", "finished"
+    hook = _progress(monkeypatch, clock, 0, {}, left_out=left_out)
+    hook.steps[1]["state"], hook.steps[2]["state"] = states
     hook.before_train()
     with caplog.at_level(logging.INFO, "frcnn_alt"):
         hook.trainer.iter, clock[0] = 49, 50.0
