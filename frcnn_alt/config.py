@@ -139,8 +139,8 @@ def _add_schedule_keys(cfg: CN) -> None:
     # How often steps 3 and 4 of "four_step" are run, on the same convolutions; from the second time on both heads go on
     # from the time before. The paper runs them once, and "observed negligible improvements" of more.
     cfg.SCHEDULE.ROUNDS = 1
-    # The steps to train, counted from 1: "3", "3-4", "2-"; empty is all. The flag --steps sets it. The others are taken
-    # from OUTPUT_DIR with --resume, or are given by the next key or by STEPn.GIVEN.
+    # The steps to train, counted from 1: "3", "3-4", "2-"; empty is all, "none" puts together what is given. The flag
+    # --steps sets it. The others are taken from OUTPUT_DIR with --resume, or are given by the next key or STEPn.GIVEN.
     cfg.SCHEDULE.RUN_ONLY = ""
     # Folder of an earlier run that stands in for the steps which are not trained. The flag --from-run sets it.
     cfg.SCHEDULE.GIVEN_RUN = ""

@@ -36,7 +36,9 @@ def default_argument_parser(epilog: str = "") -> argparse.ArgumentParser:
         help="a yaml file whose keys replace those of the config file, e.g. configs/presets/pyfrcnn.yaml; repeatable",
     )
     parser.add_argument(
-        "--steps", metavar="A-B", help="train these steps of the schedule alone, e.g. 2 or 3-4 (SCHEDULE.RUN_ONLY)"
+        "--steps",
+        metavar="A-B",
+        help="train these steps of the schedule alone, e.g. 2 or 3-4, or none (SCHEDULE.RUN_ONLY)",
     )
     parser.add_argument(
         "--from-run",

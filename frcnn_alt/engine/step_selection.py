@@ -21,6 +21,8 @@ from .step import WEIGHTS
 __all__ = ["Selection", "select_steps"]
 
 _KEY = "SCHEDULE.RUN_ONLY (--steps)"
+# Trains nothing: all steps are given, and are put together to the schedule's network.
+NO_STEPS = "none"
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,13 @@ def _asked_for(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest]) -
     text = str(cfg.SCHEDULE.RUN_ONLY).replace(" ", "")
     if not text:
         return _all_but_given(cfg, schedule, manifest)
+    if text == NO_STEPS:
+        return ()
     match = re.fullmatch(r"(\d*)(-?)(\d*)", text)
     if match is None or text == "-":
-        raise ConfigError(f"{_KEY} is {text!r}: it takes a step or a range of steps, such as 2, 3-4 or 3-.")
+        raise ConfigError(
+            f"{_KEY} is {text!r}: it takes a step or a range of steps, such as 2, 3-4 or 3-, or {NO_STEPS}."
+        )
     first = int(match[1] or 1)
     last = int(match[3]) if match[3] else (len(names) if match[2] else first)
     if not 1 <= first <= last <= len(names):
@@ -89,7 +95,7 @@ def select_steps(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest] 
     """Find out what becomes of each step; what is wrong is among the result's `problems`.
 
     Args:
-        cfg: reads SCHEDULE.RUN_ONLY ("3", "3-4", "2-", "-2"; empty is all), STEPn.GIVEN and GIVEN_RUN.
+        cfg: reads SCHEDULE.RUN_ONLY ("3", "3-4", "2-", "-2", "none"; empty is all), STEPn.GIVEN and GIVEN_RUN.
         schedule: its schedule.
         manifest: of the run in OUTPUT_DIR that is gone on with, if there is one.
     """
@@ -110,6 +116,12 @@ def select_steps(cfg: CfgNode, schedule: Schedule, manifest: Optional[Manifest] 
         return Selection((), problems=(str(error),))
     left_out = tuple(name for name in names if name not in trained and name not in given)
     problems = _problems(cfg, schedule, asked_for, trained, left_out, foreign, manifest)
+    lacking = sorted(set(schedule.assembly.values()) & set(left_out))
+    if not problems and not trained and lacking:
+        problems.append(
+            f"{_KEY} trains no step, and nothing is given for {' and '.join(lacking)}: name the run that has finished "
+            "it in SCHEDULE.GIVEN_RUN (--from-run), or weight files in SCHEDULE.STEPn.GIVEN."
+        )
     if not problems and cfg.SCHEDULE.GIVEN_RUN and not any(found.run is not None for found in given.values()):
         problems.append(
             f"SCHEDULE.GIVEN_RUN (--from-run) {cfg.SCHEDULE.GIVEN_RUN} stands in for no step: name the steps that are "

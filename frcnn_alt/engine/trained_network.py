@@ -19,23 +19,26 @@ def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
     Of a training config that is the one its run made, not its initial weights; of a run's or a step's own config.yaml
     the one beside it, wherever the folder has been moved to, with the mean image that lies there. MODEL.WEIGHTS on the
     command line is left alone, and so is everything where no trained network is found. The keys that build the network
-    which the schedule ends with ("unshared", say) are set too.
+    which the schedule ends with ("unshared", say) are set too. Results go to OUTPUT_DIR, if the command line names one.
 
     Args:
         cfg: of `setup_cfg`; OUTPUT_DIR, MODEL.WEIGHTS, MODEL.PIXEL_MEAN_IMAGE, PROPOSAL_FILES_TEST and what
             `configure_network` sets may change.
         args: the command line it was made of: ``config_file`` and ``opts``.
     """
+    run_folder = cfg.OUTPUT_DIR
     if args.config_file:
         _follow_moved_step(cfg, args.config_file)
         beside = os.path.dirname(os.path.abspath(args.config_file))
-        if any(os.path.isfile(os.path.join(beside, name)) for name in ("manifest.json", "model_final.pth")):
-            cfg.OUTPUT_DIR = beside
+        is_a_runs = any(os.path.isfile(os.path.join(beside, name)) for name in ("manifest.json", "model_final.pth"))
+        run_folder = beside if is_a_runs else cfg.OUTPUT_DIR
+        if "OUTPUT_DIR" not in (args.opts or []):
+            cfg.OUTPUT_DIR = run_folder
         copy = os.path.join(beside, MEAN_IMAGE_FILE)
         earlier = cfg.MODEL.PIXEL_MEAN_IMAGE if "MODEL.PIXEL_MEAN_IMAGE" not in (args.opts or []) else ""
         if os.path.basename(earlier) == MEAN_IMAGE_FILE and os.path.isfile(copy):
             cfg.MODEL.PIXEL_MEAN_IMAGE = copy
-    finished = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+    finished = os.path.join(run_folder, "model_final.pth")
     if "MODEL.WEIGHTS" not in (args.opts or []) and os.path.isfile(finished):
         cfg.MODEL.WEIGHTS = finished
     if cfg.TRAINER == "AlternatingTrainer" and not is_of_a_part(cfg):
