@@ -8,16 +8,15 @@ import hashlib
 import json
 import math
 import os
-import platform
 import sys
 from typing import Any, Dict, List, Optional
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from ..checkpointing import read_checkpoint
 from .defaults import ConfigError
+from .environment import environment
 
 __all__ = ["FINISHED", "GIVEN", "PENDING", "RUNNING", "Manifest", "command_of_weights", "config_hash"]
 __all__ += ["has_no_effect", "write_json", "write_text"]
@@ -139,9 +138,6 @@ class Manifest:
     @classmethod
     def new(cls, output_dir: str, name: str, schedule: str, seed: int, steps: List[Dict[str, Any]]) -> "Manifest":
         """Begin a manifest whose `steps` (plan entries) are all pending; the file is written."""
-        import detectron2
-        import torchvision
-
         manifest = cls(
             os.path.join(output_dir, "manifest.json"),
             {
@@ -150,17 +146,7 @@ class Manifest:
                 "schedule": schedule,
                 "seed": seed,
                 "command": sys.argv,
-                "versions": {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "torchvision": torchvision.__version__,
-                    "detectron2": detectron2.__version__,
-                },
-                "machine": {
-                    "platform": platform.platform(),
-                    "cpu_cores": os.cpu_count(),
-                    "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-                },
+                **environment(),
                 "steps": steps,
             },
         )

@@ -23,20 +23,23 @@ def _data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False, numbers_from: int = 1) -> str:
     """A table whose first column is its rows' headings.
 
     Args:
         header: HTML of the columns' headings; none if empty.
         rows: HTML of the cells.
-        numbers: whether all columns but the first are numbers, aligned right.
+        numbers: whether the columns from `numbers_from` on are numbers, aligned right.
+        numbers_from: a column, counted from 0.
     """
-    mark = ' class="number"' if numbers else ""
-    head = "".join(f"<th{mark if column else ''}>{cell}</th>" for column, cell in enumerate(header))
+    width = max([len(header), *map(len, rows)])
+    marks = [' class="number"' if numbers and column >= numbers_from else "" for column in range(width)]
+    head = "".join(f"<th{mark}>{cell}</th>" for mark, cell in zip(marks, header))
     lines = ["<table>", f"<thead><tr>{head}</tr></thead>"] if header else ["<table>"]
     lines.append("<tbody>")
     for first, *others in rows:
-        lines.append(f"<tr><th>{first}</th>{''.join(f'<td{mark}>{cell}</td>' for cell in others)}</tr>")
+        cells = "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks[1:], others))
+        lines.append(f"<tr><th>{first}</th>{cells}</tr>")
     return "\n".join([*lines, "</tbody>", "</table>"])
 
 

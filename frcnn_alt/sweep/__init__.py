@@ -1,0 +1,18 @@
+"""Sweeps: tables of the paper from one command, with what their rows share done once."""
+
+from .executors import ClusterExecutor, LocalExecutor
+from .plan import SweepPlan, plan_sweep
+from .run import run_sweep
+from .table_file import Table, read_table
+from .write import write_tables
+
+__all__ = [
+    "ClusterExecutor",
+    "LocalExecutor",
+    "SweepPlan",
+    "Table",
+    "plan_sweep",
+    "read_table",
+    "run_sweep",
+    "write_tables",
+]

@@ -1,0 +1,199 @@
+"""From a table's rows to measurements: which task measures a row, and in which file its numbers stand.
+
+A row that tests a network as it was trained reads the results of the training. Others have tasks of their own, which
+rows share where they can: the proposals of one RPN are computed once, as many as the row with most boxes needs, since
+the best n of them are what the RPN alone would have given n of.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from detectron2.config import CfgNode
+
+from ..engine import ConfigError
+from .networks import Training, Trainings, as_words
+from .table_file import EXTERNAL_PROPOSALS, Row, Table
+from .tasks import Task
+
+__all__ = ["Measurement", "Measurements"]
+
+DRAW_KEY = "MODEL.RPN.RANDOM_DRAW_SEED"
+# Recall rows are measured with as many proposals as Figure 4's last panel.
+RECALL_BOXES = 2000
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number of a row: with one seed and one random draw.
+
+    Attributes:
+        row, seed, draw: what of.
+        task: name of the task that writes the file.
+        results: the file.
+    """
+
+    row: str
+    seed: int
+    draw: int
+    task: str
+    results: str
+
+
+class Measurements:
+    """Plans what measures the rows of a table.
+
+    Args:
+        tables: all of the sweep.
+        trainings: of the same tables; its tasks gain those that measure.
+    """
+
+    def __init__(self, tables: Sequence[Table], trainings: Trainings):
+        self.trainings = trainings
+        self._needed_boxes = self._most_boxes([row for table in tables for row in table.rows])
+
+    def of_row(self, row: Row, seed: int) -> List[Measurement]:
+        """Plan a row with one seed; empty if its network cannot be planned, which is among the problems then."""
+        if row.measure == "recall":
+            return self._recall(row, seed)
+        training = self.trainings.training(row.network, seed)
+        if training is None:
+            return []
+        if row.measure == "time":
+            return self._time(row, seed, training)
+        if row.proposals:
+            return self._on_proposals(row, seed, training)
+        test = dict(row.test)
+        if row.boxes is not None:
+            test["MODEL.RPN.POST_NMS_TOPK_TEST"] = row.boxes
+        measurements = []
+        for draw in range(row.draws):
+            keys = {**test, DRAW_KEY: draw} if row.draws > 1 else test
+            if _are_there(keys, training.cfg):  # as the training's own evaluation
+                results = os.path.join(training.task.folder, "results.json")
+                measurements.append(Measurement(row.name, seed, draw, training.task.name, results))
+            else:
+                task = self._evaluation(row, seed, draw, training, as_words(keys))
+                measurements.append(_of_evaluation(row, seed, draw, task))
+        return measurements
+
+    @staticmethod
+    def _most_boxes(rows: Sequence[Row]) -> Dict[str, int]:
+        most: Dict[str, int] = {}
+        for row in rows:
+            key = _proposals_key(row)
+            boxes = RECALL_BOXES if row.measure == "recall" else row.boxes or 0
+            most[key] = max(most.get(key, 0), boxes)
+        return most
+
+    def _on_proposals(self, row: Row, seed: int, training: Training) -> List[Measurement]:
+        measurements = []
+        for draw in range(row.draws):
+            task = self._proposals(row, seed, draw, row.proposals)
+            if task is None:
+                return []
+            names = training.cfg.DATASETS.TEST
+            files = tuple(os.path.join(task.folder, name) for name in names)
+            keys: Dict[str, Any] = {
+                "MODEL.LOAD_PROPOSALS": True,
+                "MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals",
+                "DATASETS.PROPOSAL_FILES_TEST": files,
+                **row.test,
+            }
+            if row.boxes is not None:
+                keys["DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST"] = row.boxes
+            evaluation = self._evaluation(row, seed, draw, training, as_words(keys), task.name)
+            measurements.append(_of_evaluation(row, seed, draw, evaluation))
+        return measurements
+
+    def _evaluation(
+        self, row: Row, seed: int, draw: int, training: Training, words: Sequence[str], *needs: str
+    ) -> Task:
+        name = f"test-{row.name}-seed{seed}" + (f"-draw{draw}" if row.draws > 1 else "")
+        folder = os.path.join(self.trainings.folder, "tests", name)
+        tool = os.path.join(self.trainings.tools, "train_net.py")
+        command = (tool, "--config-file", training.config_file, "--eval-only", "OUTPUT_DIR", folder, *words)
+        return self.trainings.add(Task(name, "evaluate", command, folder, (training.task.name, *needs)))
+
+    def _proposals(self, row: Row, seed: int, draw: int, source: str) -> Optional[Task]:
+        """The task that makes the proposals which a row is tested on; None if it cannot be planned."""
+        if source in EXTERNAL_PROPOSALS:
+            return self.trainings.external_proposals(source, self._base(row))
+        training = self.trainings.training(source, seed)
+        if training is None:
+            return None
+        keys = dict(row.proposal_test)
+        boxes = self._needed_boxes[_proposals_key(row)]
+        if boxes:
+            keys["MODEL.RPN.POST_NMS_TOPK_TEST"] = boxes
+        if row.draws > 1:
+            keys[DRAW_KEY] = draw
+        words = as_words(keys)
+        name = f"proposals-{training.task.name}-{_short_hash(words)}"
+        folder = os.path.join(self.trainings.folder, "proposals", name)
+        tool = os.path.join(self.trainings.tools, "make_proposals.py")
+        command = [tool, "rpn", "--config-file", training.config_file, "--split", "test", "--output", folder, *words]
+        return self.trainings.add(Task(name, "proposals", tuple(command), folder, (training.task.name,)))
+
+    def _base(self, row: Row) -> str:
+        return (
+            self.trainings.table.networks[row.network].base if row.network else next(iter(self.trainings.table.bases))
+        )
+
+    def _recall(self, row: Row, seed: int) -> List[Measurement]:
+        measurements = []
+        for draw in range(row.draws):
+            source = row.proposals or row.network
+            task = self._proposals(row, seed, draw, source)
+            if task is None:
+                return []
+            external = source in EXTERNAL_PROPOSALS
+            base = self._base(row) if external else self.trainings.table.networks[source].base
+            try:
+                cfg = self.trainings.base_config(base)
+            except ValueError as error:
+                raise ConfigError(f"row {row.name}: {error}") from error
+            (*_, dataset) = cfg.DATASETS.TEST or ("",)
+            words = [*self.trainings.base_words(base), f"proposals={os.path.join(task.folder, dataset)}"]
+            name = f"recall-{task.name}"
+            folder = os.path.join(self.trainings.folder, "recall", name)
+            tool = os.path.join(self.trainings.tools, "evaluate_proposals.py")
+            command = (tool, *words[:2], "--output", folder, *words[2:], *self.trainings.opts)
+            recall = self.trainings.add(Task(name, "recall", command, folder, (task.name,)))
+            results = os.path.join(folder, "recall.json")
+            measurements.append(Measurement(row.name, seed, draw, recall.name, results))
+        return measurements
+
+    def _time(self, row: Row, seed: int, training: Training) -> List[Measurement]:
+        keys = dict(row.test)
+        if row.boxes is not None:
+            keys["MODEL.RPN.POST_NMS_TOPK_TEST"] = row.boxes
+        words = as_words(keys)
+        name = f"time-{row.name}-seed{seed}"
+        folder = os.path.join(self.trainings.folder, "times", name)
+        tool = os.path.join(self.trainings.tools, "benchmark_parts.py")
+        command = (tool, "--config-file", training.config_file, "--output", folder, *words)
+        task = self.trainings.add(Task(name, "time", command, folder, (training.task.name,)))
+        return [Measurement(row.name, seed, 0, task.name, os.path.join(folder, "parts.json"))]
+
+
+def _of_evaluation(row: Row, seed: int, draw: int, task: Task) -> Measurement:
+    return Measurement(row.name, seed, draw, task.name, os.path.join(task.folder, "eval_only", "results.json"))
+
+
+def _are_there(keys: Mapping[str, Any], cfg: CfgNode) -> bool:
+    """Whether `cfg` has these values already."""
+    changed = cfg.clone()
+    changed.defrost()
+    changed.merge_from_list(as_words(keys))
+    return changed == cfg
+
+
+def _proposals_key(row: Row) -> str:
+    return json.dumps([row.proposals or row.network, dict(row.proposal_test)], sort_keys=True)
+
+
+def _short_hash(words: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(words)).encode()).hexdigest()[:8]

@@ -1,0 +1,235 @@
+"""From a table's networks to trainings: commands, and the steps that one does for another.
+
+Trainings are compared step by step before any of them runs (``step_keys``). A training whose first steps are another's
+takes them from that run (``--from-run``), and if all are, it only puts them together.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from detectron2.config import CfgNode
+
+from ..checkpointing import missing_files
+from ..data import DatasetError
+from ..engine import ConfigError, build_schedule, check_config, default_argument_parser, setup_cfg
+from ..engine.schedule import Schedule
+from ..engine.step import configure_step
+from ..engine.step_keys import step_keys
+from .table_file import Network, Table
+from .tasks import TRAIN, Task
+
+__all__ = ["Training", "Trainings", "as_words"]
+
+
+def as_words(values: Mapping[str, Any]) -> List[str]:
+    """KEY VALUE ... of a command line."""
+    return [word for key, value in values.items() for word in (key, value if isinstance(value, str) else repr(value))]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A network with one seed.
+
+    Attributes:
+        task: that trains it.
+        cfg: its config.
+        schedule: what is trained.
+        keys: step name -> key, for comparison with other trainings.
+    """
+
+    task: Task
+    cfg: CfgNode
+    schedule: Schedule
+    keys: Mapping[str, str]
+
+    @property
+    def config_file(self) -> str:
+        """Of the final network, once it is trained."""
+        return os.path.join(self.task.folder, "config.yaml")
+
+
+class Trainings:
+    """All trainings of a sweep; planning one plans what it rests on.
+
+    Args:
+        table: the table.
+        folder: of the sweep.
+        tools: folder of the command line tools.
+        opts: KEY VALUE ... for every command.
+        pretrain: whether initial weights that are not there are made, by tools/pretrain_backbone.py.
+
+    Attributes:
+        tasks: all that have been planned, in an order in which they can be done.
+    """
+
+    def __init__(self, table: Table, folder: str, tools: str, opts: Sequence[str], pretrain: bool):
+        self.table = table
+        self.folder = folder
+        self.tools = tools
+        self.opts = list(opts)
+        self.pretrain = pretrain
+        self.tasks: Dict[str, Task] = {}
+        self._problems: Dict[str, List[str]] = {}
+        self._trainings: Dict[Tuple[str, int], Training] = {}
+        self._being_planned: List[str] = []
+
+    def plan(self, names: Sequence[str], seed: int) -> None:
+        """Plan these networks with one seed, those of most steps first, whose steps others can then take."""
+        steps = {name: len(self._schedule_of(name)) for name in names}
+        for name in sorted(names, key=lambda name: -steps[name]):
+            self.training(name, seed)
+
+    def _schedule_of(self, name: str) -> Tuple[Any, ...]:
+        try:
+            return build_schedule(self._cfg(self._words(self.table.networks[name], 0, "")[1:])).steps
+        except (ConfigError, DatasetError, KeyError, ValueError):
+            return ()  # planning it will say so
+
+    def _tool(self, name: str) -> str:
+        return os.path.join(self.tools, name)
+
+    def add(self, task: Task) -> Task:
+        """Add a task unless one of that name is there."""
+        return self.tasks.setdefault(task.name, task)
+
+    def base_words(self, base: str, overlays: Sequence[str] = ()) -> List[str]:
+        """--config-file FILE --overlay FILE ... of a base."""
+        words = ["--config-file", self.table.bases[base]]
+        return words + [word for file in overlays for word in ("--overlay", file)]
+
+    def _words(self, network: Network, seed: int, folder: str, flags: Sequence[str] = ()) -> List[str]:
+        words = [self._tool("train_net.py"), *self.base_words(network.base, network.overlays), "--resume", *flags]
+        return [*words, "OUTPUT_DIR", folder, "SEED", str(seed), *self.opts, *as_words(network.opts)]
+
+    @staticmethod
+    def _cfg(words: Sequence[str]) -> CfgNode:
+        return setup_cfg(default_argument_parser().parse_args(list(words)))
+
+    def base_config(self, base: str) -> CfgNode:
+        """The config of a base, with the keys that every command has."""
+        return self._cfg([*self.base_words(base), *self.opts])
+
+    def external_proposals(self, method: str, base: str) -> Task:
+        """Proposals of a method without a network over the data sets of a base."""
+        name = f"{method}-{base}"
+        folder = os.path.join(self.folder, "proposals", name)
+        words = [self._tool("make_proposals.py"), method, *self.base_words(base), "--split", "both"]
+        return self.add(Task(name, "proposals", (*words, "--output", folder, *self.opts), folder))
+
+    def training(self, name: str, seed: int) -> Optional[Training]:
+        """The training of a network; None if it cannot be planned, which is among the problems then."""
+        if (name, seed) in self._trainings:
+            return self._trainings[name, seed]
+        if name in self._being_planned:
+            self._say(name, f"rests on itself: weights_of leads from {' to '.join([*self._being_planned, name])}.")
+            return None
+        self._being_planned.append(name)
+        try:
+            training = self._plan_training(self.table.networks[name], seed)
+            self._trainings[name, seed] = training
+            return training
+        except (ConfigError, DatasetError, KeyError, ValueError) as error:
+            self._say(name, str(error))
+            return None
+        finally:
+            self._being_planned.pop()
+
+    def _say(self, name: str, problem: str) -> None:
+        names = self._problems.setdefault(problem, [])
+        names += [] if name in names else [name]
+
+    @property
+    def problems(self) -> List[str]:
+        """What is to be mended first, each once, with the networks that it is about."""
+        return [f"network {', '.join(names)}: {problem}" for problem, names in self._problems.items()]
+
+    def _plan_training(self, network: Network, seed: int) -> Training:
+        task_name = f"{network.name}-seed{seed}"
+        folder = os.path.join(self.folder, "runs", task_name)
+        needs: List[str] = []
+        words = self._words(network, seed, folder)
+        if network.proposals:
+            source = self.external_proposals(network.proposals, network.base)
+            needs.append(source.name)
+            words += self._proposal_files(network.base, source.folder)
+        cfg = self._cfg(words[1:])
+        if network.weights_of:
+            needs += [(converted := self._converted(network, seed)).name]
+            words += ["MODEL.WEIGHTS", os.path.join(converted.folder, "model.pth")]
+        elif cfg.MODEL.WEIGHTS and missing_files(cfg.MODEL.WEIGHTS):
+            if not self.pretrain:
+                raise ConfigError(
+                    f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} does not exist: put it there, or --pretrain makes it from "
+                    "crops of the training images."
+                )
+            needs += [(pretrained := self._pretrained(network)).name]
+            words += ["MODEL.WEIGHTS", os.path.join(pretrained.folder, "weights.pth")]
+        cfg = self._cfg(words[1:])
+        schedule = build_schedule(cfg)
+        keys = step_keys(cfg, schedule)
+        self._check(network, cfg)
+        provider, count = self._shared_steps(schedule, keys, seed)
+        shared = schedule.steps[:count]
+        about = ""
+        if provider is not None:
+            of_all = "none" if count == len(schedule.steps) else f"{count + 1}-"
+            flags = ["--steps", of_all, "--from-run", provider.task.folder]
+            at = words.index("--resume") + 1
+            words[at:at] = flags
+            needs.append(provider.task.name)
+            about = f"{' and '.join(step.name for step in shared)} of {provider.task.name}"
+        iterations = {step.name: configure_step(cfg, step, "").SOLVER.MAX_ITER for step in schedule.steps}
+        saved = sum(iterations[step.name] for step in shared)
+        total = sum(iterations.values())
+        task = Task(task_name, TRAIN, tuple(words), folder, tuple(needs), total - saved, saved, about)
+        return Training(self.add(task), cfg, schedule, keys)
+
+    def _check(self, network: Network, cfg: CfgNode) -> None:
+        without_files = cfg.clone()
+        without_files.defrost()
+        without_files.MODEL.WEIGHTS = ""  # may be made by another task
+        for problem in check_config(without_files):
+            self._say(network.name, problem)
+
+    def _shared_steps(self, schedule: Schedule, keys: Mapping[str, str], seed: int) -> Tuple[Optional[Training], int]:
+        """The earlier training that has most of the first steps in common, and how many."""
+        best: Tuple[Optional[Training], int] = (None, 0)
+        for (_, other_seed), other in self._trainings.items():
+            if other_seed != seed:
+                continue
+            count = 0
+            for step in schedule.steps:
+                if other.keys.get(step.name) != keys[step.name]:
+                    break
+                count += 1
+            if count > best[1]:
+                best = (other, count)
+        return best
+
+    def _proposal_files(self, base: str, folder: str) -> List[str]:
+        words = []
+        cfg = self.base_config(base)
+        for split in ("TRAIN", "TEST"):
+            files = [os.path.join(folder, name) for name in cfg.DATASETS[split]]
+            words += [f"DATASETS.PROPOSAL_FILES_{split}", str(tuple(files))]
+        return words
+
+    def _pretrained(self, network: Network) -> Task:
+        name = f"pretrain-{network.base}"
+        folder = os.path.join(self.folder, "pretrained", network.base)
+        words = [self._tool("pretrain_backbone.py"), *self.base_words(network.base), "--resume"]
+        words += ["MODEL.WEIGHTS", os.path.join(folder, "weights.pth"), *self.opts]
+        iterations = self.base_config(network.base).PRETRAIN.MAX_ITER
+        return self.add(Task(name, "pretrain", tuple(words), folder, iterations=iterations))
+
+    def _converted(self, network: Network, seed: int) -> Task:
+        source = self.training(network.weights_of, seed)
+        if source is None:
+            raise ConfigError(f"weights_of {network.weights_of}: that network cannot be planned.")
+        name = f"{network.weights_of}-for-{network.name}-seed{seed}"
+        folder = os.path.join(self.folder, "converted", name)
+        words = [self._tool("convert_weights.py"), "--config-file", source.config_file]
+        words += ["--classes", network.classes] if network.classes else []
+        words += [os.path.join(source.task.folder, "model_final.pth"), "-o", os.path.join(folder, "model.pth")]
+        return self.add(Task(name, "convert", tuple(words), folder, (source.task.name,)))

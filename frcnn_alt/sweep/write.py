@@ -1,0 +1,72 @@
+"""What a sweep leaves to read: for each table text, Markdown and CSV, and one page for all of them."""
+
+import os
+import shlex
+import sys
+from typing import Dict, List, Mapping
+
+from ..engine.environment import environment
+from ..report.files import write_text
+from .page import TableResult, sweep_page
+from .plan import SweepPlan
+from .recall_plots import recall_plots
+from .render import as_csv, as_markdown, as_text
+from .results import compare, read_results
+
+__all__ = ["write_tables"]
+
+
+def _provenance(plan: SweepPlan) -> Dict[str, str]:
+    about = environment()
+    machine = about["machine"]
+    gpu = machine["gpu"] or "none"
+    return {
+        "machine": f"{machine['cpu_cores']} CPU cores, GPU: {gpu}, {machine['platform']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+        "seeds": ", ".join(map(str, plan.seeds)),
+        "command": f"`python {shlex.join(sys.argv)}`",
+    }
+
+
+def write_tables(plan: SweepPlan, states: Mapping[str, str]) -> str:
+    """Write <table>.txt, .md and .csv of each table and index.html into the sweep's folder.
+
+    Args:
+        plan: the sweep.
+        states: what ``run_sweep`` returned; what has no state is looked up among the marks.
+
+    Returns:
+        str: the tables as text, and where the page is.
+
+    Raises:
+        ConfigError: a result that is marked as done cannot be read.
+    """
+    done = [name for name in plan.tasks if plan.marks.is_done(name)]
+    provenance = _provenance(plan)
+    results: List[TableResult] = []
+    texts: List[str] = []
+    for table in plan.tables:
+        measured = read_results(table, plan.measurements[table.name], done)
+        comparisons = compare(table, measured)
+        text = as_text(table, measured, comparisons)
+        about = "\n".join(
+            f"- {name}: {f'`{text}`' if name == 'command' else text}" for name, text in provenance.items()
+        )
+        files = {
+            "txt": f"{text}\n",
+            "md": as_markdown(table, measured, comparisons, about),
+            "csv": as_csv(table, measured, plan.seeds),
+        }
+        for suffix, content in files.items():
+            write_text(os.path.join(plan.folder, f"{table.name}.{suffix}"), content)
+        curves = recall_plots(table, plan.measurements[table.name], done)
+        results.append(TableResult(table, measured, comparisons, curves))
+        texts.append(text)
+    failed = {
+        name: os.path.join("logs", f"{name}.log") if state == "failed" else state
+        for name, state in states.items()
+        if state in ("failed", "skipped")
+    }
+    page = os.path.join(plan.folder, "index.html")
+    write_text(page, sweep_page(plan, results, failed, provenance))
+    return "\n\n".join([*texts, f"page: {page}"])

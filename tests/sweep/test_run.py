@@ -1,0 +1,168 @@
+"""Running a sweep's tasks: order, failures, going on, several at a time, one sweep in a folder."""
+
+import signal
+import subprocess
+import sys
+import time
+
+from frcnn_alt.engine import ConfigError
+from frcnn_alt.sweep.executors import LocalExecutor
+from frcnn_alt.sweep.run import locked, run_sweep
+
+import pytest
+from scripted import ScriptedSweep
+
+CHAIN = {"a": [], "b": ["a"], "c": ["b"], "d": []}
+
+
+def test_every_task_runs_once_after_what_it_needs(tmp_path):
+    states, said, begun = ScriptedSweep(tmp_path, CHAIN).run()
+    assert states == dict.fromkeys(CHAIN, "done")
+    assert begun.index("a") < begun.index("b") < begun.index("c") and sorted(begun) == sorted(CHAIN)
+    assert "[4/4]" in said
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    sweep = ScriptedSweep(tmp_path, CHAIN)
+    sweep.run()
+    states, said, begun = sweep.run()
+    assert begun == [] and states == dict.fromkeys(CHAIN, "done") and "4 of 4 tasks are done already" in said
+
+
+def test_a_failure_stops_only_what_rests_on_it_and_is_tried_again(tmp_path):
+    sweep = ScriptedSweep(tmp_path, CHAIN, fails=["b"])
+    states, said, begun = sweep.run()
+    assert states == {"a": "done", "b": "failed", "c": "skipped", "d": "done"}
+    assert "exit status 3" in said and "hello from b" in said and "c: skipped, it needs b" in said
+    sweep.fails = []
+    states, _, begun = sweep.run()
+    assert begun == ["b", "c"] and states == dict.fromkeys(CHAIN, "done")
+
+
+def test_a_task_of_another_command_is_done_anew_with_all_that_rest_on_it(tmp_path):
+    sweep = ScriptedSweep(tmp_path, CHAIN)
+    sweep.run()
+    left_over = tmp_path / "made" / "b" / "of_the_earlier_command"
+    left_over.write_text("")
+    sweep.needs = {**CHAIN, "b": ["a", "d"]}  # not of the command: b stays as it is, but its mark knows no d
+    assert sweep.run()[2] == ["b", "c"]
+    assert not left_over.exists()
+
+
+def test_a_task_whose_folder_is_gone_is_done_anew(tmp_path):
+    sweep = ScriptedSweep(tmp_path, CHAIN)
+    sweep.run()
+    (tmp_path / "made" / "c").rmdir()
+    assert sweep.run()[2] == ["c"]
+
+
+def test_tasks_that_need_nothing_of_one_another_run_together(tmp_path):
+    sweep = ScriptedSweep(tmp_path, {"a": [], "b": [], "c": ["a", "b"]}, seconds=0.5)
+    sweep.run(jobs=2)
+    diary = sweep.diary()
+    assert set(diary[:2]) == {"+a", "+b"} and diary[-2:] == ["+c", "-c"]
+    sweep = ScriptedSweep(tmp_path / "one_by_one", {"a": [], "b": [], "c": []}, seconds=0.1)
+    sweep.run(jobs=1)
+    assert sweep.diary() == ["+a", "-a", "+b", "-b", "+c", "-c"]
+
+
+def test_each_of_several_jobs_has_a_gpu_of_its_own(tmp_path):
+    script = "import os, sys; os.makedirs(sys.argv[2]); print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    sweep = ScriptedSweep(tmp_path, {"a": [], "b": []})
+    (tmp_path / "script.py").write_text(f"import time\n{script}\ntime.sleep(0.5)")
+    sweep.run(executor=LocalExecutor(devices=["2", "5"]))
+    logs = tmp_path / "sweep" / "logs"
+    assert sorted((logs / f"{name}.log").read_text().strip() for name in "ab") == ["2", "5"]
+
+
+def test_an_interruption_ends_what_runs(tmp_path):
+    sweep = ScriptedSweep(tmp_path, {"a": [], "b": ["a"]}, seconds=60)
+
+    class Interrupted(LocalExecutor):
+        def ended(self):
+            if "+a" in sweep.diary():
+                raise KeyboardInterrupt
+            return super().ended()
+
+    executor = Interrupted(1, devices=())
+    sweep.diary_file.write_text("")
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            run_sweep(sweep.plan(), executor, print)
+        finally:
+            executor.ended = lambda: LocalExecutor.ended(executor)
+    assert sweep.diary() == ["+a"] and time.monotonic() - began < 30
+    sweep.seconds = 0
+    assert sweep.run()[2] == ["a", "b"]
+
+
+def test_tasks_end_with_a_sweep_that_is_killed(tmp_path):
+    sweep = ScriptedSweep(tmp_path, {"a": []}, seconds=60)
+    sweep.diary_file.write_text("")
+    pid_file = tmp_path / "pid"
+    (tmp_path / "script.py").write_text(
+        f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    program = f"""
+import sys; sys.path[:0] = {sys.path!r}
+from scripted import ScriptedSweep
+ScriptedSweep.__init__ = lambda self: None
+sweep = ScriptedSweep()
+from pathlib import Path
+sweep.folder, sweep.needs, sweep.fails, sweep.seconds = Path({str(tmp_path)!r}), {{"a": []}}, (), 60
+sweep.diary_file = sweep.folder / "diary"
+sweep.run()
+"""
+    run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < until:
+        time.sleep(0.1)
+    task = int(pid_file.read_text())
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    while _is_alive(task) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not _is_alive(task)
+
+
+def _is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().split()[2] not in "ZX"  # no zombie
+    except OSError:
+        return False
+
+
+def test_two_sweeps_in_one_folder(tmp_path):
+    with locked(str(tmp_path)), pytest.raises(ConfigError, match="being filled by another sweep"), locked(
+        str(tmp_path)
+    ):
+        pass
+    with locked(str(tmp_path)):
+        pass
+
+
+def test_the_time_left_is_known_once_every_kind_is(tmp_path):
+    said = ScriptedSweep(tmp_path, CHAIN).run()[1]
+    assert said.count("left") == 4  # all tasks are of one kind
+
+
+@pytest.mark.parametrize("fails, states", [((), "done"), (("a",), "failed")])
+def test_jobs_of_a_cluster(tmp_path, fails, states):
+    pytest.importorskip("submitit")
+    from frcnn_alt.sweep.executors import ClusterExecutor
+
+    sweep = ScriptedSweep(tmp_path, {"a": [], "b": []}, fails=fails)
+    executor = ClusterExecutor(str(tmp_path / "jobs"), {"timeout_min": 1}, cluster="local")
+    found, said, begun = sweep.run(executor=executor)
+    assert found == {"a": states, "b": "done"} and sorted(begun) == ["a", "b"]
+    assert "hello from a" in (tmp_path / "sweep" / "logs" / "a.log").read_text()
+
+
+def test_wrong_parameters_of_a_cluster(tmp_path):
+    pytest.importorskip("submitit")
+    from frcnn_alt.sweep.executors import ClusterExecutor
+
+    with pytest.raises(ConfigError, match="--slurm"):
+        ClusterExecutor(str(tmp_path), {"no_such_thing": 1}, cluster="local")

@@ -1,0 +1,118 @@
+"""Reading table files: what is in them, and what is said of a mistake."""
+
+from pathlib import Path
+
+from frcnn_alt.engine import ConfigError
+from frcnn_alt.sweep.table_file import read_table
+
+import pytest
+import yaml
+
+TABLES = Path(__file__).resolve().parents[2] / "configs" / "tables"
+SMALL = {
+    "title": "A table",
+    "metrics": {"mAP": "bbox/AP50", "AP": "bbox/AP"},
+    "columns": ["method"],
+    "bases": {"zf": "zf.yaml"},
+    "networks": {"shared": {"base": "zf", "overlays": ["../overlays/a.yaml"]}},
+    "rows": [{"name": "one", "cells": ["RPN"], "network": "shared", "paper": [59.9, None]}],
+}
+
+
+def _write(folder, content):
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return str(path)
+
+
+def test_what_a_file_says(tmp_path):
+    table = read_table(_write(tmp_path, SMALL))
+    assert table.name == "small" and table.columns == ("method",)
+    assert table.bases == {"zf": str(tmp_path / "zf.yaml")}
+    assert [str(Path(file).resolve()) for file in table.networks["shared"].overlays] == [
+        str(tmp_path.parent / "overlays" / "a.yaml")
+    ]
+    (row,) = table.rows
+    assert row.paper == {"mAP": 59.9} and row.boxes is None and row.draws == 1 and row.measure == "detections"
+
+
+def test_a_base_of_the_command_line_and_a_table_over_another(tmp_path):
+    _write(tmp_path, SMALL)
+    (tmp_path / "smaller.yaml").write_text('_BASE_: "small.yaml"\ntitle: "Another"\n')
+    table = read_table(str(tmp_path / "smaller.yaml"), {"zf": "/elsewhere/mine.yaml"})
+    assert (table.name, table.title) == ("smaller", "Another")
+    assert table.bases == {"zf": "/elsewhere/mine.yaml"} and len(table.rows) == 1
+
+
+def _changed(path, value):
+    content = yaml.safe_load(yaml.safe_dump(SMALL, sort_keys=False))
+    *folders, last = path
+    place = content
+    for key in folders:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        (("titel",), "x", "'titel' is not known; did you mean title"),
+        (("title",), None, "needs title"),
+        (("networks", "shared", "base"), "zg", "network shared, base: 'zg' is not known; there are zf"),
+        (("networks", "shared", "proposals"), "selektive_search", "did you mean selective_search"),
+        (("networks", "shared", "weights_of"), "coco", "weights_of: 'coco' is not known"),
+        (("networks", "shared", "opts"), [1], "network shared, opts: is tuple"),
+        (("rows", 0, "network"), "sharred", "row one, network: 'sharred' is not known; did you mean shared"),
+        (("rows", 0, "proposals"), "nothing", "row one, proposals: 'nothing' is not known"),
+        (("rows", 0, "cells"), ["a", "b"], "row one: has 2 cells for 1 columns"),
+        (("rows", 0, "paper"), [1, 2, 3], "row 1: paper has 3 numbers for 2 metrics"),
+        (("rows", 0, "measure"), "speed", "row one, measure: 'speed' is not known"),
+        (("rows", 0, "boxs"), 3, "row 1: 'boxs' is not known; did you mean boxes"),
+        (("rows",), [*SMALL["rows"], *SMALL["rows"]], "row one: there are two of that name"),
+        (("statements",), [{"text": "x", "better": "one", "worse": "two"}], "'two' is not known"),
+        (("statements",), [{"text": "x", "better": "one"}], "statement 1: needs worse"),
+        (("networks",), ["shared"], "networks: is list, expected lines of KEY: VALUE"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, path, value, message):
+    with pytest.raises(ConfigError) as error:
+        read_table(_write(tmp_path, _changed(path, value)))
+    assert message in str(error.value) and "small.yaml" in str(error.value)
+
+
+def test_no_such_file_and_no_yaml(tmp_path):
+    with pytest.raises(ConfigError, match="Table file not found"):
+        read_table(str(tmp_path / "nowhere.yaml"))
+    (tmp_path / "broken.yaml").write_text("rows: [")
+    with pytest.raises(ConfigError, match="cannot be read as a table"):
+        read_table(str(tmp_path / "broken.yaml"))
+    with pytest.raises(ConfigError, match="'zg' is not known"):
+        read_table(_write(tmp_path, SMALL), {"zg": "a.yaml"})
+
+
+# Of SPEC 8.1: (what the row's cells hold, the paper's number).
+TABLE_2 = [
+    ("SS 2000 SS 2000", 58.7),
+    ("EB 2000 EB 2000", 58.6),
+    ("RPN+ZF, shared 2000 RPN+ZF, shared 300", 59.9),
+    ("RPN+ZF, unshared 2000 RPN+ZF, unshared 300", 58.7),
+    ("SS 2000 RPN+ZF 100", 55.1),
+    ("SS 2000 RPN+ZF 300", 56.8),
+    ("SS 2000 RPN+ZF 1000", 56.3),
+    ("SS 2000 RPN+ZF (no NMS) 6000", 55.2),
+    ("SS 2000 RPN+ZF (no cls) 100", 44.6),
+    ("SS 2000 RPN+ZF (no cls) 300", 51.4),
+    ("SS 2000 RPN+ZF (no cls) 1000", 55.8),
+    ("SS 2000 RPN+ZF (no reg) 300", 52.1),
+    ("SS 2000 RPN+ZF (no reg) 1000", 51.3),
+    ("SS 2000 RPN+VGG 300", 59.2),
+]
+
+
+def test_table_2_is_the_papers():
+    table = read_table(str(TABLES / "table2.yaml"))
+    assert [(" ".join(row.cells), row.paper["mAP, %"]) for row in table.rows] == TABLE_2

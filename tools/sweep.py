@@ -1,0 +1,93 @@
+#!/usr/bin/env python
+"""Fill tables of the paper: train what their rows need, each thing once, measure, and lay the paper's numbers beside.
+
+python tools/sweep.py configs/tables/table2.yaml --dry-run            # rows, what they share, the cost in iterations
+python tools/sweep.py configs/tables/table2.yaml --seeds 0 1 2
+python tools/sweep.py configs/tables/table2.yaml configs/tables/figure4.yaml --base zf=my_config.yaml [KEY VALUE ...]
+
+The same command again goes on where it was stopped, and tries again what failed. Results: <output>/index.html, and for
+each table .txt, .md and .csv.
+"""
+
+import argparse
+import os
+import sys
+from typing import Dict, List, Optional
+
+from frcnn_alt.engine import ConfigError
+from frcnn_alt.engine.failures import guarded
+from frcnn_alt.sweep import ClusterExecutor, LocalExecutor, plan_sweep, read_table, run_sweep, write_tables
+
+
+def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="+", metavar="TABLE [TABLE ...] [KEY VALUE ...]", help="table files; overrides")
+    parser.add_argument("--base", action="append", default=[], metavar="NAME=FILE", help="another config for a base")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default: 0")
+    parser.add_argument("--output", metavar="FOLDER", help="default: output/tables/<names of the tables>")
+    parser.add_argument("--dry-run", action="store_true", help="print rows, what is shared and the cost, and stop")
+    parser.add_argument("--report", action="store_true", help="write tables and page of what is done, and stop")
+    parser.add_argument("--pretrain", action="store_true", help="make initial weights that are missing from crops")
+    parser.add_argument("--jobs", type=int, metavar="N", help="tasks at a time; default: one for each GPU, or one")
+    parser.add_argument("--slurm", nargs="*", metavar="KEY=VALUE", help="run as jobs of Slurm, with these parameters")
+    parser.add_argument("--cluster", default="slurm", choices=["slurm", "local"], help=argparse.SUPPRESS)
+    args = parser.parse_intermixed_args(arguments)
+    first = next((i for i, word in enumerate(args.words) if not word.endswith((".yaml", ".yml"))), len(args.words))
+    args.tables, args.opts = args.words[:first], args.words[first:]
+    return args
+
+
+def _pairs(flag: str, words: List[str]) -> Dict[str, str]:
+    wrong = [word for word in words if "=" not in word]
+    if wrong:
+        raise ConfigError(f"{flag} {wrong[0]}: it takes NAME=VALUE.")
+    return dict(word.split("=", 1) for word in words)
+
+
+def _executor(args: argparse.Namespace, folder: str):
+    if args.slurm is None:
+        return LocalExecutor(args.jobs)
+    parameters = {key: int(v) if v.isdecimal() else v for key, v in _pairs("--slurm", args.slurm).items()}
+    return ClusterExecutor(os.path.join(folder, "jobs"), parameters, args.jobs, args.cluster)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, run and report as `args` say; 1 if a row could not be measured."""
+    if not args.tables:
+        raise ConfigError(f"No table file: {args.opts[0]} is none (.yaml); there are some in configs/tables.")
+    bases = _pairs("--base", args.base)
+    tables = [read_table(path) for path in args.tables]
+    for name in bases:
+        if not any(name in table.bases for table in tables):
+            known = ", ".join(dict.fromkeys(base for table in tables for base in table.bases))
+            raise ConfigError(f"--base {name}: the tables have no base of that name, but {known}.")
+    tables = [
+        read_table(path, {k: v for k, v in bases.items() if k in t.bases}) for path, t in zip(args.tables, tables)
+    ]
+    folder = args.output or os.path.join("output", "tables", "_".join(table.name for table in tables))
+    tools = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
+    plan = plan_sweep(tables, folder, args.seeds, tools, args.opts, pretrain=args.pretrain)
+    if args.dry_run:
+        print(plan)
+        return 1 if plan.problems else 0
+    if args.report:
+        print(write_tables(plan, {}))
+        return 0
+    if plan.problems:
+        raise ConfigError("this sweep cannot start; --dry-run shows the whole plan.\n" + "\n".join(plan.problems))
+    states: Dict[str, str] = {}
+    try:
+        states = run_sweep(plan, _executor(args, folder), lambda text: print(text, flush=True))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    finally:
+        if os.path.isdir(folder):
+            print("\n" + write_tables(plan, states))
+    return 1 if any(state != "done" for state in states.values()) else 0
+
+
+if __name__ == "__main__":
+    arguments = parse_arguments()
+    sys.exit(guarded(lambda: run(arguments)))
