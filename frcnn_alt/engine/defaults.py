@@ -18,7 +18,7 @@ from detectron2.utils.logger import setup_logger
 from ..config import get_cfg
 from ..data import register_datasets
 
-__all__ = ["ConfigError", "default_argument_parser", "default_setup", "setup_cfg"]
+__all__ = ["ConfigError", "default_argument_parser", "default_setup", "merge_overrides", "setup_cfg"]
 
 
 class ConfigError(ValueError):
@@ -103,10 +103,24 @@ def _merge(cfg: CfgNode, config_files: List[str], opts: List[str]) -> None:
         raise ConfigError(
             f"Overrides come in pairs, KEY VALUE; the last of {len(opts)} stands alone: {opts[-1]}.{hint}"
         )
+    merge_overrides(cfg, opts, "command line")
+
+
+def merge_overrides(cfg: CfgNode, opts: List[str], where: str) -> None:
+    """Set KEY VALUE pairs in `cfg`, in place.
+
+    Args:
+        cfg: not frozen.
+        opts: keys and values by turns.
+        where: what the message calls the place that they stand in.
+
+    Raises:
+        ConfigError: there is no such key (the nearest ones are named), or its value is of another kind.
+    """
     try:
         cfg.merge_from_list(opts)
     except (KeyError, AssertionError, ValueError, TypeError) as error:
-        raise _explain(error, cfg, "command line") from error
+        raise _explain(error, cfg, where) from error
 
 
 def _import_modules(names: List[str]) -> None:

@@ -13,7 +13,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from detectron2.config import CfgNode
 
+from ..config import get_cfg
 from ..engine import ConfigError
+from ..engine.defaults import merge_overrides
 from .networks import Training, Trainings, as_words
 from .table_file import EXTERNAL_PROPOSALS, Row, Table
 from .tasks import Task
@@ -55,7 +57,13 @@ class Measurements:
         self._needed_boxes = self._most_boxes([row for table in tables for row in table.rows])
 
     def of_row(self, row: Row, seed: int) -> List[Measurement]:
-        """Plan a row with one seed; empty if its network cannot be planned, which is among the problems then."""
+        """Plan a row with one seed; empty if its network cannot be planned, which is among the problems then.
+
+        Raises:
+            ConfigError: `test` or `proposal_test` has a key that there is not, or a value of another kind.
+        """
+        for key in ("test", "proposal_test"):
+            _with(get_cfg(), getattr(row, key), f"row {row.name}, {key}")
         if row.measure == "recall":
             return self._recall(row, seed)
         training = self.trainings.training(row.network, seed)
@@ -72,8 +80,7 @@ class Measurements:
         for draw in range(row.draws):
             keys = {**test, DRAW_KEY: draw} if row.draws > 1 else test
             if _are_there(keys, training.cfg):  # as the training's own evaluation
-                results = os.path.join(training.task.folder, "results.json")
-                measurements.append(Measurement(row.name, seed, draw, training.task.name, results))
+                measurements.append(Measurement(row.name, seed, draw, training.task.name, training.results))
             else:
                 task = self._evaluation(row, seed, draw, training, as_words(keys))
                 measurements.append(_of_evaluation(row, seed, draw, task))
@@ -185,10 +192,14 @@ def _of_evaluation(row: Row, seed: int, draw: int, task: Task) -> Measurement:
 
 def _are_there(keys: Mapping[str, Any], cfg: CfgNode) -> bool:
     """Whether `cfg` has these values already."""
+    return _with(cfg, keys, "") == cfg
+
+
+def _with(cfg: CfgNode, keys: Mapping[str, Any], where: str) -> CfgNode:
     changed = cfg.clone()
     changed.defrost()
-    changed.merge_from_list(as_words(keys))
-    return changed == cfg
+    merge_overrides(changed, as_words(keys), where)
+    return changed
 
 
 def _proposals_key(row: Row) -> str:

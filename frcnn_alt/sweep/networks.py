@@ -4,6 +4,7 @@ Trainings are compared step by step before any of them runs (``step_keys``). A t
 takes them from that run (``--from-run``), and if all are, it only puts them together.
 """
 
+import json
 import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -48,6 +49,12 @@ class Training:
         """Of the final network, once it is trained."""
         return os.path.join(self.task.folder, "config.yaml")
 
+    @property
+    def results(self) -> str:
+        """The file with the results of its own evaluation."""
+        inside = ("results.json",) if self.task.kind == TRAIN else ("eval_only", "results.json")
+        return os.path.join(self.task.folder, *inside)
+
 
 class Trainings:
     """All trainings of a sweep; planning one plans what it rests on.
@@ -73,6 +80,7 @@ class Trainings:
         self._problems: Dict[str, List[str]] = {}
         self._trainings: Dict[Tuple[str, int], Training] = {}
         self._being_planned: List[str] = []
+        self._first_base: Dict[Tuple[str, str], str] = {}  # of (method, data sets)
 
     def plan(self, names: Sequence[str], seed: int) -> None:
         """Plan these networks with one seed, those of most steps first, whose steps others can then take."""
@@ -111,7 +119,10 @@ class Trainings:
         return self._cfg([*self.base_words(base), *self.opts])
 
     def external_proposals(self, method: str, base: str) -> Task:
-        """Proposals of a method without a network over the data sets of a base."""
+        """Proposals of a method without a network over the data sets of a base; bases of the same ones share them."""
+        datasets = self.base_config(base).DATASETS
+        same = (method, json.dumps([datasets[key] for key in ("TRAIN", "TEST", "VOC_LAYOUT", "COCO_JSON")]))
+        base = self._first_base.setdefault(same, base)
         name = f"{method}-{base}"
         folder = os.path.join(self.folder, "proposals", name)
         words = [self._tool("make_proposals.py"), method, *self.base_words(base), "--split", "both"]
@@ -169,6 +180,10 @@ class Trainings:
         schedule = build_schedule(cfg)
         keys = step_keys(cfg, schedule)
         self._check(network, cfg)
+        if not network.trained:
+            words[words.index("--resume")] = "--eval-only"
+            task = Task(task_name, "evaluate", tuple(words), folder, tuple(needs))
+            return Training(self.add(task), cfg, schedule, {})
         provider, count = self._shared_steps(schedule, keys, seed)
         shared = schedule.steps[:count]
         about = ""

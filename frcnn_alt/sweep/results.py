@@ -86,11 +86,12 @@ class Comparison:
 
 
 def value_at(content: Any, path: str) -> float:
-    """The number at "bbox/AP50" of nested dictionaries and lists.
+    """The number at "bbox/AP50" of nested dictionaries and lists, or so many times the number ("0/recall * 100").
 
     Raises:
         KeyError: there is none.
     """
+    path, _, factor = path.partition(" * ")
     for key in path.split("/"):
         try:
             content = content[int(key)] if isinstance(content, list) else content[key]
@@ -100,7 +101,7 @@ def value_at(content: Any, path: str) -> float:
         return math.nan
     if isinstance(content, bool) or not isinstance(content, (int, float)):
         raise KeyError(f"{path!r} is no number")
-    return float(content)
+    return float(content) * float(factor or 1)
 
 
 def read_results(table: Table, measurements: Sequence[Measurement], done: Sequence[str]) -> List[RowResult]:

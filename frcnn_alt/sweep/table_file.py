@@ -3,7 +3,7 @@
 ::
 
     title: "..."                      what the page is headed with
-    metrics: {mAP: bbox/AP50}         column -> where the number stands in a row's results
+    metrics: {mAP: bbox/AP50}         column -> where the number stands in a row's results ("... * 100" in percent)
     columns: [train, test]            headings of the rows' cells
     bases: {zf: ../zf_4step.yaml}     config files by name; --base zf=FILE on the command line replaces one
     networks:
@@ -46,6 +46,7 @@ class Network:
         proposals: where a schedule of Fast R-CNN alone has its proposals from, one of ``EXTERNAL_PROPOSALS``.
         weights_of: another network whose final weights replace MODEL.WEIGHTS.
         classes: with `weights_of`: restrict that detector to these classes first (``convert_weights.py --classes``).
+        trained: False tests the initial weights as they are, which are those of a whole detector then.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Network:
     proposals: str = ""
     weights_of: str = ""
     classes: str = ""
+    trained: bool = True
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ class _Reader:
                 self._refuse_unknown(f"{what}, proposals", [network.proposals], list(EXTERNAL_PROPOSALS))
             if network.weights_of:
                 self._refuse_unknown(f"{what}, weights_of", [network.weights_of], list(table.networks))
+            if not network.trained and (network.proposals or not network.weights_of):
+                raise self._error(what, "that is not trained needs weights_of, a detector to be tested; no proposals")
         names: List[str] = []
         for row in table.rows:
             if row.name in names:

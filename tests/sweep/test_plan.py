@@ -1,0 +1,160 @@
+"""What a sweep plans: each thing once, in an order in which it can be done, with its cost."""
+
+from frcnn_alt.engine import ConfigError
+from frcnn_alt.sweep.plan import plan_sweep
+from frcnn_alt.sweep.table_file import read_table
+
+import pytest
+
+
+def _plan(table, tmp_path, seeds=(0,), opts=(), **kwargs):
+    tables = [read_table(str(path)) for path in ([table] if not isinstance(table, list) else table)]
+    return plan_sweep(tables, str(tmp_path / "sweep"), seeds, "tools", opts, **kwargs)
+
+
+def _altered(small_table, tmp_path, old, new, name="altered"):
+    path = tmp_path / f"{name}.yaml"
+    text = small_table.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_tasks_come_after_what_they_need(small_table, tmp_path):
+    plan = _plan(small_table, tmp_path, seeds=(0, 1))
+    assert not plan.problems
+    seen = set()
+    for name, task in plan.tasks.items():
+        assert set(task.needs) <= seen
+        seen.add(name)
+    assert all(one.task in plan.tasks for one in plan.measurements["small"])
+
+
+def test_steps_of_several_networks_are_trained_once(small_table, tmp_path):
+    tasks = _plan(small_table, tmp_path).tasks
+    # 4 + 3 + 2 + 1 iterations of the four steps, 3 of Fast R-CNN, 4 of the other RPN
+    cost = {name: (task.iterations, task.shared_iterations) for name, task in tasks.items() if task.kind == "train"}
+    assert cost == {
+        "shared-seed0": (10, 0),
+        "unshared-seed0": (0, 7),
+        "ss-seed0": (3, 0),
+        "rpn-seed0": (0, 4),
+        "vgg_rpn-seed0": (4, 0),
+    }
+    for name in ("unshared-seed0", "rpn-seed0"):
+        command = tasks[name].command
+        at = command.index("--steps")
+        assert command[at + 1 : at + 4] == ("none", "--from-run", tasks["shared-seed0"].folder)
+
+
+def test_proposals_are_made_once_for_all_rows_and_as_many_as_the_most_need(small_table, tmp_path):
+    plan = _plan(small_table, tmp_path)
+    made = [task for task in plan.tasks.values() if task.kind == "proposals"]
+    of_rpn = [task for task in made if "rpn-seed0" in task.needs]
+    assert len(of_rpn) == 3  # ranked, and two random draws
+    assert all("MODEL.RPN.POST_NMS_TOPK_TEST 15" in task.command_line for task in of_rpn)
+    assert len([task for task in made if "selective_search" in task.command]) == 1
+    five, fifteen = (plan.tasks[f"test-rpn_{n}-seed0"] for n in (5, 15))
+    assert five.needs == fifteen.needs and five.command_line.endswith("TOPK_TEST 5")
+
+
+def test_a_row_as_trained_has_no_test_of_its_own(small_table, tmp_path):
+    plan = _plan(small_table, tmp_path)
+    by_row = {one.row: one for one in plan.measurements["small"]}
+    assert by_row["shared"].task == "shared-seed0"  # its 20 boxes are those of the config
+    assert by_row["unshared"].task == "test-unshared-seed0"  # 10 are not
+    assert by_row["ss"].task == "ss-seed0"
+
+
+def test_random_draws_differ_in_their_seed_alone(small_table, tmp_path):
+    plan = _plan(small_table, tmp_path)
+    tests = [plan.tasks[one.task] for one in plan.measurements["small"] if one.row == "no_cls"]
+    assert len(tests) == 2
+    first, second = (plan.tasks[task.needs[1]].command for task in tests)
+    different = [(a, b) for a, b in zip(first, second) if a != b]
+    assert different[1:] == [("0", "1")] and first[first.index("0") - 1] == "MODEL.RPN.RANDOM_DRAW_SEED"
+
+
+def test_seeds_share_only_what_has_no_seed(small_table, tmp_path):
+    tasks = _plan(small_table, tmp_path, seeds=(0, 1)).tasks
+    assert [name for name in tasks if "seed" not in name] == ["selective_search-zf"]
+    assert tasks["rpn-seed1"].needs == ("shared-seed1",)
+
+
+def test_training_options_keep_steps_apart(small_table, tmp_path):
+    path = _altered(
+        small_table, tmp_path, "unshared: {base: zf,", "unshared: {base: zf, opts: {SCHEDULE.STEP2.MAX_ITER: 5},"
+    )
+    tasks = _plan(path, tmp_path).tasks
+    assert (tasks["unshared-seed0"].iterations, tasks["unshared-seed0"].shared_iterations) == (5, 4)
+    assert "--steps 2- --from-run" in tasks["unshared-seed0"].command_line
+
+
+def test_two_tables_share_networks_and_refuse_others_of_the_same_name(small_table, tmp_path):
+    same = _altered(small_table, tmp_path, "A small table", "Another", "same")
+    alone = _plan(small_table, tmp_path).tasks
+    assert set(_plan([small_table, same], tmp_path).tasks) == set(alone)
+    other = _altered(small_table, tmp_path, "shared: {base: zf}", "shared: {base: vgg}", "other")
+    with pytest.raises(ConfigError, match="network shared of table other is not that of small"):
+        _plan([small_table, other], tmp_path)
+    with pytest.raises(ConfigError, match="Two tables are called small"):
+        _plan([small_table, small_table], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "opts, problem",
+    [
+        (["MODEL.WEIGHTS", "nowhere.pth"], "network shared, unshared, ss, rpn, vgg_rpn: MODEL.WEIGHTS nowhere.pth"),
+        (["MODEL.RPN.NMS_TRESH", "0.5"], "no config key MODEL.RPN.NMS_TRESH. Did you mean MODEL.RPN.NMS_THRESH"),
+        (["DATASETS.VOC_LAYOUT.ROOT", "/nowhere"], "there is no folder /nowhere"),
+        (["SCHEDULE.STEP4_BOX_PREDICTOR", "old"], "SCHEDULE.STEP4_BOX_PREDICTOR is 'old'"),
+    ],
+)
+def test_what_is_wrong_is_known_before_anything_runs(small_table, tmp_path, opts, problem):
+    plan = _plan(small_table, tmp_path, opts=opts)
+    assert any(problem in text for text in plan.problems), plan.problems
+    assert "To be mended first" in str(plan)
+
+
+def test_a_wrong_key_of_a_row_is_known_before_anything_runs(small_table, tmp_path):
+    path = _altered(small_table, tmp_path, "{MODEL.RPN.RANKING_TEST: False}", "{MODEL.RPN.RANKIN_TEST: False}")
+    with pytest.raises(ConfigError, match=r"row no_cls, proposal_test: .* Did you mean MODEL.RPN.RANKING_TEST"):
+        _plan(path, tmp_path)
+
+
+def test_missing_initial_weights_are_made_once_for_each_base(small_table, tmp_path):
+    plan = _plan(small_table, tmp_path, seeds=(0, 1), opts=["MODEL.WEIGHTS", "nowhere.pth"], pretrain=True)
+    assert not plan.problems
+    made = [name for name, task in plan.tasks.items() if task.kind == "pretrain"]
+    assert made == ["pretrain-zf", "pretrain-vgg"]
+    assert "pretrain-vgg" in plan.tasks["vgg_rpn-seed1"].needs
+    assert (plan.tasks["rpn-seed1"].iterations, plan.tasks["rpn-seed1"].shared_iterations) == (0, 4)
+
+
+def test_networks_that_start_from_another(small_table, tmp_path):
+    path = _altered(
+        small_table,
+        tmp_path,
+        "  shared: {base: zf}\n",
+        "  shared: {base: zf, weights_of: rpn}\n  only: {base: zf, weights_of: rpn, trained: false}\n",
+    )
+    path.write_text(path.read_text().replace("network: ss, paper", "network: only, paper"))
+    plan = _plan(path, tmp_path)
+    assert not plan.problems
+    (converted,) = (task for name, task in plan.tasks.items() if name == "rpn-for-shared-seed0")
+    assert converted.needs == ("rpn-seed0",) and converted.name in plan.tasks["shared-seed0"].needs
+    only = plan.tasks["only-seed0"]
+    assert only.kind == "evaluate" and "--eval-only" in only.command and only.iterations == 0
+    assert next(one for one in plan.measurements["altered"] if one.row == "ss").results.endswith("results.json")
+
+
+def test_a_network_that_starts_from_itself(small_table, tmp_path):
+    path = _altered(small_table, tmp_path, "  shared: {base: zf}", "  shared: {base: zf, weights_of: shared}")
+    assert any("rests on itself" in problem for problem in _plan(path, tmp_path).problems)
+
+
+def test_the_plan_tells_rows_sharing_and_cost(small_table, tmp_path):
+    text = str(_plan(small_table, tmp_path))
+    assert "step1_rpn and step2_fast_rcnn of shared-seed0" in text
+    assert "17 iterations of training; 11 more are shared" in text
+    assert "0 of 16 tasks are done" in text
