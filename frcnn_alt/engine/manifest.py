@@ -16,7 +16,7 @@ from detectron2.utils import comm
 
 from ..checkpointing import read_checkpoint
 from .defaults import ConfigError
-from .environment import environment
+from .machine import describe_machine, describe_versions
 
 __all__ = ["FINISHED", "GIVEN", "PENDING", "RUNNING", "Manifest", "command_of_weights", "config_hash"]
 __all__ += ["has_no_effect", "write_json", "write_text"]
@@ -146,7 +146,8 @@ class Manifest:
                 "schedule": schedule,
                 "seed": seed,
                 "command": sys.argv,
-                **environment(),
+                "versions": describe_versions(),
+                "machine": describe_machine(),
                 "steps": steps,
             },
         )

@@ -18,28 +18,31 @@ def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
 
     Of a training config that is the one its run made, not its initial weights; of a run's or a step's own config.yaml
     the one beside it, wherever the folder has been moved to, with the mean image that lies there. MODEL.WEIGHTS on the
-    command line is left alone, and so is everything where no trained network is found. The keys that build the network
-    which the schedule ends with ("unshared", say) are set too. Results go to OUTPUT_DIR, if the command line names one.
+    command line is left alone, and so is everything where no trained network is found; OUTPUT_DIR on the command line
+    is, behind a config that lies beside its network, where results are to be written. The keys that build the network
+    which the schedule ends with ("unshared", say) are set too.
 
     Args:
         cfg: of `setup_cfg`; OUTPUT_DIR, MODEL.WEIGHTS, MODEL.PIXEL_MEAN_IMAGE, PROPOSAL_FILES_TEST and what
             `configure_network` sets may change.
         args: the command line it was made of: ``config_file`` and ``opts``.
     """
+    given = args.opts or []
+    writes_elsewhere = "OUTPUT_DIR" in given
+    if args.config_file and not writes_elsewhere:
+        _follow_moved_step(cfg, args.config_file)
     run_folder = cfg.OUTPUT_DIR
     if args.config_file:
-        _follow_moved_step(cfg, args.config_file)
         beside = os.path.dirname(os.path.abspath(args.config_file))
-        is_a_runs = any(os.path.isfile(os.path.join(beside, name)) for name in ("manifest.json", "model_final.pth"))
-        run_folder = beside if is_a_runs else cfg.OUTPUT_DIR
-        if "OUTPUT_DIR" not in (args.opts or []):
-            cfg.OUTPUT_DIR = run_folder
+        if any(os.path.isfile(os.path.join(beside, name)) for name in ("manifest.json", "model_final.pth")):
+            run_folder = beside
+            cfg.OUTPUT_DIR = cfg.OUTPUT_DIR if writes_elsewhere else beside
         copy = os.path.join(beside, MEAN_IMAGE_FILE)
-        earlier = cfg.MODEL.PIXEL_MEAN_IMAGE if "MODEL.PIXEL_MEAN_IMAGE" not in (args.opts or []) else ""
+        earlier = cfg.MODEL.PIXEL_MEAN_IMAGE if "MODEL.PIXEL_MEAN_IMAGE" not in given else ""
         if os.path.basename(earlier) == MEAN_IMAGE_FILE and os.path.isfile(copy):
             cfg.MODEL.PIXEL_MEAN_IMAGE = copy
     finished = os.path.join(run_folder, "model_final.pth")
-    if "MODEL.WEIGHTS" not in (args.opts or []) and os.path.isfile(finished):
+    if "MODEL.WEIGHTS" not in given and os.path.isfile(finished):
         cfg.MODEL.WEIGHTS = finished
     if cfg.TRAINER == "AlternatingTrainer" and not is_of_a_part(cfg):
         # A schedule that is not at hand, or objects to something, matters to those who train.

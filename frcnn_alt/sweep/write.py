@@ -5,7 +5,7 @@ import shlex
 import sys
 from typing import Dict, List, Mapping
 
-from ..engine.environment import environment
+from ..engine.machine import describe_machine, describe_versions
 from ..report.files import write_text
 from .page import TableResult, sweep_page
 from .plan import SweepPlan
@@ -17,12 +17,11 @@ __all__ = ["write_tables"]
 
 
 def _provenance(plan: SweepPlan) -> Dict[str, str]:
-    about = environment()
-    machine = about["machine"]
+    machine = describe_machine()
     gpu = machine["gpu"] or "none"
     return {
-        "machine": f"{machine['cpu_cores']} CPU cores, GPU: {gpu}, {machine['platform']}",
-        "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+        "machine": f"{machine['cpu_cores']} cores of {machine['cpu']}, GPU: {gpu}, {machine['platform']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in describe_versions().items()),
         "seeds": ", ".join(map(str, plan.seeds)),
         "command": f"`python {shlex.join(sys.argv)}`",
     }
