@@ -44,6 +44,8 @@ setup(
         "opencv": ["opencv-contrib-python-headless"],
         # MATLAB's .mat files: the release's mean image, published proposals.
         "matlab": ["scipy"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff==0.17.5", "scipy"],
+        # Sweeps as jobs of a Slurm cluster.
+        "slurm": ["submitit"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff==0.17.5", "scipy", "submitit"],
     },
 )

@@ -10,9 +10,10 @@ each table .txt, .md and .csv.
 """
 
 import argparse
+import itertools
 import os
 import sys
-from typing import Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 from frcnn_alt.engine import ConfigError
 from frcnn_alt.engine.failures import guarded
@@ -24,7 +25,7 @@ def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="+", metavar="TABLE [TABLE ...] [KEY VALUE ...]", help="table files; overrides")
     parser.add_argument("--base", action="append", default=[], metavar="NAME=FILE", help="another config for a base")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default: 0")
+    parser.add_argument("--seeds", nargs="+", default=["0"], metavar="N", help="default: 0")
     parser.add_argument("--output", metavar="FOLDER", help="default: output/tables/<names of the tables>")
     parser.add_argument("--dry-run", action="store_true", help="print rows, what is shared and the cost, and stop")
     parser.add_argument("--report", action="store_true", help="write tables and page of what is done, and stop")
@@ -33,9 +34,18 @@ def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace
     parser.add_argument("--slurm", nargs="*", metavar="KEY=VALUE", help="run as jobs of Slurm, with these parameters")
     parser.add_argument("--cluster", default="slurm", choices=["slurm", "local"], help=argparse.SUPPRESS)
     args = parser.parse_intermixed_args(arguments)
+    # argparse gives a flag of several words all that follow it, the overrides too.
+    args.seeds, after_seeds = _leading(args.seeds, str.isdecimal)
+    args.slurm, after_slurm = (None, []) if args.slurm is None else _leading(args.slurm, lambda word: "=" in word)
+    args.words += [*after_seeds, *after_slurm]
     first = next((i for i, word in enumerate(args.words) if not word.endswith((".yaml", ".yml"))), len(args.words))
     args.tables, args.opts = args.words[:first], args.words[first:]
     return args
+
+
+def _leading(words: List[str], belongs: Callable[[str], bool]) -> Tuple[List[str], List[str]]:
+    own = list(itertools.takewhile(belongs, words))
+    return own, words[len(own) :]
 
 
 def _pairs(flag: str, words: List[str]) -> Dict[str, str]:
@@ -67,7 +77,10 @@ def run(args: argparse.Namespace) -> int:
     ]
     folder = args.output or os.path.join("output", "tables", "_".join(table.name for table in tables))
     tools = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
-    plan = plan_sweep(tables, folder, args.seeds, tools, args.opts, pretrain=args.pretrain)
+    if not args.seeds:
+        raise ConfigError("--seeds takes whole numbers from 0 on.")
+    seeds = sorted({int(seed) for seed in args.seeds})
+    plan = plan_sweep(tables, folder, seeds, tools, args.opts, pretrain=args.pretrain)
     if args.dry_run:
         print(plan)
         return 1 if plan.problems else 0

@@ -88,3 +88,11 @@ def test_a_dry_run_writes_nothing(small_table, sweep, tmp_path, capsys):
     folder = tmp_path / "none"
     assert sweep.run(sweep.parse_arguments([str(small_table), "--output", str(folder), "--dry-run"])) == 0
     assert "17 iterations of training" in capsys.readouterr().out and not folder.exists()
+
+
+def test_words_after_a_flag_of_several_words_are_overrides(sweep):
+    words = ["a.yaml", "--seeds", "0", "2", "MODEL.DEVICE", "cpu"]
+    args = sweep.parse_arguments(words)
+    assert (args.seeds, args.tables, args.opts) == (["0", "2"], ["a.yaml"], ["MODEL.DEVICE", "cpu"])
+    args = sweep.parse_arguments(["a.yaml", "b.yaml", "--slurm", "gpus_per_node=1", "MODEL.DEVICE", "cpu"])
+    assert (args.slurm, args.tables, args.opts) == (["gpus_per_node=1"], ["a.yaml", "b.yaml"], ["MODEL.DEVICE", "cpu"])
