@@ -96,6 +96,23 @@ def _add_model_keys(cfg: CN) -> None:
     # With PROPOSAL_GRADIENT: the detector's box target t*(proposal, object) is a function of the proposal too. True
     # takes it for a constant, as MNC; False lets the box loss move the proposal through it.
     cfg.MODEL.ROI_BOX_HEAD.DETACH_TARGETS = True
+    _add_proposal_switches(cfg)
+
+
+def _add_proposal_switches(cfg: CN) -> None:
+    # The ablations of Table 2 (paper 4.1, SPEC 8.1), in test mode alone: no training and no step's proposals see them.
+    # "Top N" is POST_NMS_TOPK_TEST. docs/ABLATIONS.md has the commands.
+    # "No NMS": False suppresses nothing; in the paper with PRE_ and POST_NMS_TOPK_TEST 6000.
+    cfg.MODEL.RPN.NMS_TEST = True
+    # "No cls": False looks at no score. POST_NMS_TOPK_TEST boxes are drawn at random, without replacement, from all
+    # that are left after clipping and the smallest side; hence no NMS and no PRE_NMS_TOPK_TEST.
+    cfg.MODEL.RPN.RANKING_TEST = True
+    # Which of the draws; each image has its own by its image_id, however the images are ordered or shared. Several
+    # draws, averaged, tell how much a result owes to chance.
+    cfg.MODEL.RPN.RANDOM_DRAW_SEED = 0
+    # "No reg": False takes the anchors themselves, clipped, filtered, scored and ranked as usual, with either
+    # BBOX_DECODING; of zero deltas "one_pixel_larger" would make boxes a pixel larger, which the paper does not mean.
+    cfg.MODEL.RPN.REGRESSION_TEST = True
 
 
 def _add_dataset_keys(cfg: CN) -> None:

@@ -25,6 +25,7 @@ from .loss_weights import loss_weight_problems
 from .schedule import SCHEDULE_REGISTRY, steps_of
 from .solver_checks import schedule_problems, solver_problems
 from .step import with_solver_of
+from .switch_checks import final_network, proposal_switch_problems
 
 __all__ = ["check_config"]
 
@@ -206,7 +207,7 @@ def _check_steps(cfg: CfgNode, told: List[str]) -> List[str]:
             except (KeyError, AttributeError, AssertionError, ValueError):  # which is told as a problem of the OPTS
                 continue
             found = _check_names(step_cfg, False) + _check_numbers(step_cfg) + _check_mixed_precision(step_cfg)
-            found += _check_box_head(step_cfg)
+            found += _check_box_head(step_cfg) + proposal_switch_problems(step_cfg)
             problems += [f"{step.name}: {problem}" for problem in found if problem not in told]
     return problems
 
@@ -222,6 +223,7 @@ def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
     by_schedule = trains and cfg.TRAINER == "AlternatingTrainer"
     problems = _check_names(cfg, by_schedule) + _check_numbers(cfg) + _check_features(cfg) + _check_box_head(cfg)
     problems += proposal_gradient_problems(cfg) + loss_weight_problems(cfg)
+    problems += proposal_switch_problems(cfg, final_network(cfg) if by_schedule else None)
     if trains:
         problems += _check_mixed_precision(cfg)
     if by_schedule:

@@ -5,6 +5,7 @@ People's mistakes (a wrong path, a typo in a key, bad data) end in one message a
 """
 
 import argparse
+import contextlib
 import functools
 import logging
 import os
@@ -117,6 +118,9 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     run_folder = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "eval_only")
     cfg.freeze()
+    if comm.is_main_process():  # that of an earlier evaluation, perhaps with other keys, is no run's
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
     default_setup(cfg, args)
     log_processes()
     model = build_model(cfg)

@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 from detectron2.config import CfgNode
 
 from ..checkpointing import NEW
+from ..modeling.proposal_generator import ProposalSwitches
 from .network import FAST_RCNN, JOINT, NETWORKS, RPN, configure_network
 from .world_size import scale_to_processes
 
@@ -139,6 +140,8 @@ def configure_step(
     step_cfg.OUTPUT_DIR = output_dir
     _set_solver(step_cfg, cfg, step.solver)
     step_cfg.TEST.EXPECTED_RESULTS = []  # the run's are those of its final network
+    # The ablations at test time are the final network's; here they would change what a detector is trained on.
+    ProposalSwitches().write_to(step_cfg)
     configure_network(step_cfg, step.kind)
     if step.kind == RPN:
         step_cfg.MODEL.RPN.PROPOSALS_IN_TRAINING = False

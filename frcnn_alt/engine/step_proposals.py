@@ -15,7 +15,7 @@ from torch import nn
 
 from ..data import load_dataset_dicts
 from ..evaluation import proposal_recall
-from ..proposals import ProposalSet, ProposalSetError, compute_proposals, proposal_settings
+from ..proposals import ProposalSet, ProposalSetError, compute_proposals, has_settings
 from .defaults import ConfigError
 from .manifest import Manifest
 
@@ -157,10 +157,5 @@ def has_proposals(cfg: CfgNode, manifest: Manifest, step: str, output_dir: str, 
 
 
 def _is_as_asked(proposals: ProposalSet, sha256: str, cfg: CfgNode, name: str, flipped: bool) -> bool:
-    settings = proposal_settings(cfg, flipped)
     images = [str(image["image_id"]) for image in load_dataset_dicts(name)]
-    return (
-        proposals.sha256 == sha256
-        and proposals.image_ids == images
-        and all(proposals.metadata.get(key) == value for key, value in settings.items())
-    )
+    return proposals.sha256 == sha256 and proposals.image_ids == images and has_settings(proposals, cfg, flipped)

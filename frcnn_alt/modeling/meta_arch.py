@@ -1,8 +1,9 @@
 """detectron2's two R-CNN meta architectures, with what only they can know or do.
 
 They tell the region proposal network how each image was resized, since the smallest proposal is given in pixels of
-the original image (SPEC 4.5); they can subtract a mean image (SPEC 2); and the detector can hand out the scores that a
-cut-off over the data set needs (SPEC 5.4). Everything else is stock, in detectron2 0.6 as in main.
+the original image (SPEC 4.5), and which image it is, for draws at random (SPEC 8.1); they can subtract a mean image
+(SPEC 2); and the detector can hand out the scores that a cut-off over the data set needs (SPEC 5.4). Everything else is
+stock, in detectron2 0.6 as in main.
 """
 
 from typing import Any, Dict, List, Optional, Union
@@ -13,7 +14,7 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor
 
 from .mean_image import SubtractsMeanImage
-from .proposal_generator import FasterRCNNRPN, image_scales
+from .proposal_generator import FasterRCNNRPN, image_facts
 from .roi_heads.candidate_scores import collect_candidate_scores
 from .roi_heads.proposal_graph import as_constants
 
@@ -22,7 +23,7 @@ __all__ = ["FasterRCNN", "FasterRCNNProposalNetwork"]
 
 @META_ARCH_REGISTRY.register()
 class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
-    """``GeneralizedRCNN`` whose region proposal network knows the scale of each image.
+    """``GeneralizedRCNN`` whose region proposal network knows the scale and the name of each image.
 
     Works with any proposal generator, and with none (``PrecomputedProposals``), like the stock class.
 
@@ -54,7 +55,7 @@ class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
                 "it to True, or train the region proposal network alone with META_ARCHITECTURE "
                 "FasterRCNNProposalNetwork."
             )
-        with image_scales(batched_inputs):
+        with image_facts(batched_inputs):
             return super().forward(batched_inputs)
 
     def inference(
@@ -72,7 +73,7 @@ class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
             has "candidate_scores": (T, K), the scores of each of the K classes that entered NMS, best first, T of the
             class that has most, -inf after the last of the others; on the device of the detections.
         """
-        with image_scales(batched_inputs), collect_candidate_scores(self.gives_candidate_scores) as scores:
+        with image_facts(batched_inputs), collect_candidate_scores(self.gives_candidate_scores) as scores:
             outputs = super().inference(batched_inputs, detected_instances, do_postprocess)
         if do_postprocess:
             for output, scores_of_image in zip(outputs, scores):
@@ -90,9 +91,9 @@ class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
 
 @META_ARCH_REGISTRY.register()
 class FasterRCNNProposalNetwork(SubtractsMeanImage, ProposalNetwork):
-    """``ProposalNetwork`` whose region proposal network knows the scale of each image."""
+    """``ProposalNetwork`` whose region proposal network knows the scale and the name of each image."""
 
     def forward(self, batched_inputs: List[Dict[str, Any]]) -> Union[Dict[str, Tensor], List[Dict[str, Instances]]]:
         """As ``ProposalNetwork.forward``: losses in training, else one ``{"proposals": Instances}`` an image."""
-        with image_scales(batched_inputs):
+        with image_facts(batched_inputs):
             return super().forward(self.subtract_mean_image(batched_inputs))

@@ -1,6 +1,6 @@
 """Proposal sets on disk: computed or imported, written image by image, read lazily while a detector trains on them."""
 
-from .compute import compute_proposals, proposal_settings
+from .compute import compute_proposals, has_settings, proposal_settings
 from .crowds import leave_out_crowds
 from .foreign import PROPOSAL_FORMATS, import_proposals
 from .mapper import ProposalDatasetMapper
@@ -14,6 +14,7 @@ __all__ = [
     "ProposalSetError",
     "ProposalSetWriter",
     "compute_proposals",
+    "has_settings",
     "import_proposals",
     "leave_out_crowds",
     "merge_proposal_sets",

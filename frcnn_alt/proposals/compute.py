@@ -23,16 +23,21 @@ from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds
 
+from ..modeling.proposal_generator import ProposalSwitches
 from .proposal_set import PathLike, ProposalSet, ProposalSetError
 from .proposal_set_writer import ProposalSetWriter, merge_proposal_sets
 
-__all__ = ["compute_proposals", "proposal_settings"]
+__all__ = ["compute_proposals", "has_settings", "proposal_settings"]
 
 SECONDS_BETWEEN_REPORTS = 10
+
+# Of sets from before there was a choice, which do not tell.
+_EARLIER_SETTINGS = {"nms": True, "ranking": True, "regression": True}
 
 
 def proposal_settings(cfg: CfgNode, flipped: bool) -> Dict[str, Any]:
     """What a set's metadata tell, besides the model's name, of how its proposals were chosen."""
+    switches = ProposalSwitches.from_config(cfg)
     return {
         "flipped_images": flipped,
         "pre_nms_topk": cfg.MODEL.RPN.PRE_NMS_TOPK_TEST,
@@ -40,7 +45,19 @@ def proposal_settings(cfg: CfgNode, flipped: bool) -> Dict[str, Any]:
         "post_nms_topk": cfg.MODEL.RPN.POST_NMS_TOPK_TEST,
         "smallest_side": cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE,
         "image_sizes": [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST],
+        "nms": switches.nms,
+        "ranking": switches.ranking,
+        "regression": switches.regression,
+        "random_draw_seed": None if switches.ranking else switches.random_draw_seed,
     }
+
+
+def has_settings(proposals: ProposalSet, cfg: CfgNode, flipped: bool) -> bool:
+    """Whether, by the metadata of a set, its proposals were chosen as `cfg` asks for."""
+    return all(
+        proposals.metadata.get(key, _EARLIER_SETTINGS.get(key)) == value
+        for key, value in proposal_settings(cfg, flipped).items()
+    )
 
 
 def compute_proposals(

@@ -1,8 +1,10 @@
 """The region proposal network of the paper: its head, labels, losses and selection of proposals."""
 
-from .image_scales import current_image_scales, image_scales
+from .image_facts import ImageFacts, current_image_facts, image_facts
 from .matching import inside_image, match_anchors
 from .proposal_gradient import ProposalGradient
+from .proposal_switches import ProposalSwitches
+from .random_draw import draw_lots, draw_proposals
 from .rpn import FasterRCNNRPN
 from .rpn_head import SoftmaxRPNHead
 from .selection import select_proposals
@@ -10,11 +12,15 @@ from .unshared import UnsharedProposalGenerator
 
 __all__ = [
     "FasterRCNNRPN",
+    "ImageFacts",
     "ProposalGradient",
+    "ProposalSwitches",
     "SoftmaxRPNHead",
     "UnsharedProposalGenerator",
-    "current_image_scales",
-    "image_scales",
+    "current_image_facts",
+    "draw_lots",
+    "draw_proposals",
+    "image_facts",
     "inside_image",
     "match_anchors",
     "select_proposals",

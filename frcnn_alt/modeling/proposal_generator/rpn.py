@@ -22,9 +22,11 @@ from detectron2.utils.events import get_event_storage
 from ..box_regression import build_box2box_transform
 from ..precision import at_least_single
 from .box_statistics import MeasuresAnchorStatistics
-from .image_scales import current_image_scales
+from .image_facts import current_image_facts
 from .matching import NEGATIVE, POSITIVE, match_anchors
 from .proposal_gradient import ProposalGradient
+from .proposal_switches import ProposalSwitches
+from .random_draw import draw_proposals
 from .selection import empty_proposals, select_proposals
 
 __all__ = ["FasterRCNNRPN"]
@@ -38,8 +40,8 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
     """detectron2's ``RPN`` with the original programs' labels, loss and selection of proposals (SPEC 4.2 to 4.5).
 
     The smallest allowed proposal is measured in pixels of the original image, so this needs one of this package's meta
-    architectures (``FasterRCNN``, ``FasterRCNNProposalNetwork``), which tell how much each image was enlarged. Under
-    another one the images count as not resized.
+    architectures (``FasterRCNN``, ``FasterRCNNProposalNetwork``), which tell how much each image was enlarged, and
+    which image it is. Under another one the images count as not resized, and random draws as of one image.
     """
 
     @configurable
@@ -49,6 +51,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
         bbox_reg_normalizer: str = "locations",
         proposals_in_training: bool = True,
         proposal_gradient: Optional[ProposalGradient] = None,
+        switches: Optional[ProposalSwitches] = None,
         **kwargs: Any,
     ):
         """
@@ -60,6 +63,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
                 them (``MODEL.RPN.PROPOSALS_IN_TRAINING``).
             proposal_gradient: how proposals pass a gradient on to the deltas in training (SPEC 7.2); None takes them
                 for constants, which is the approximation of paper 3.2, ii (``MODEL.RPN.PROPOSAL_GRADIENT``).
+            switches: what is taken out in test mode, for the paper's ablations (SPEC 8.1); None takes out nothing.
             kwargs: those of detectron2's ``RPN``. A ``box2box_transform`` that is a ``NormalizedBox2BoxTransform``
                 makes the network work on normalised targets.
 
@@ -81,6 +85,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
         self.bbox_reg_normalizer = bbox_reg_normalizer
         self.proposals_in_training = proposals_in_training
         self.proposal_gradient = proposal_gradient
+        self.switches = switches or ProposalSwitches()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, Any]:
@@ -96,6 +101,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
         ret["bbox_reg_normalizer"] = cfg.MODEL.RPN.BBOX_REG_NORMALIZER
         ret["proposals_in_training"] = cfg.MODEL.RPN.PROPOSALS_IN_TRAINING
         ret["proposal_gradient"] = ProposalGradient.from_config(cfg)
+        ret["switches"] = ProposalSwitches.from_config(cfg)
         return ret
 
     def _label_anchors(self, anchors: Boxes, instances: Instances) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -193,7 +199,7 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
         pred_anchor_deltas: List[torch.Tensor],
         image_sizes: List[Tuple[int, int]],
     ) -> List[Instances]:
-        """Decode all anchors and select the proposals (SPEC 4.5).
+        """Decode all anchors and select the proposals (SPEC 4.5); in test mode less of it, by `switches` (SPEC 8.1).
 
         They are constants (paper 3.2, ii), except in training with a `proposal_gradient`: then boxes have the graph of
         the deltas (paper 3.2, iii). Scores are constants in any case.
@@ -208,21 +214,30 @@ class FasterRCNNRPN(MeasuresAnchorStatistics, RPN):
         if self.training and not self.proposals_in_training:
             return [empty_proposals(size, like=pred_objectness_logits[0]) for size in image_sizes]
         pred_anchor_deltas = [at_least_single(deltas) for deltas in pred_anchor_deltas]
+        images = current_image_facts(len(image_sizes))
+        switches = ProposalSwitches() if self.training else self.switches
         gradient = self.proposal_gradient if self.training and torch.is_grad_enabled() else None
         with torch.set_grad_enabled(gradient is not None):
-            if gradient is None:
+            if not switches.regression:
+                # Not the decoded zeros, which py-faster-rcnn's decoding would make a pixel larger than the anchors.
+                boxes = [anchors_i.tensor.expand(len(image_sizes), -1, -1) for anchors_i in anchors]
+            elif gradient is None:
                 boxes = self._decode_proposals(anchors, pred_anchor_deltas)
             else:
                 boxes = self._decode_proposals(anchors, gradient.clamped(pred_anchor_deltas))
                 boxes = gradient.with_constants(boxes, anchors, image_sizes)
+            number, smallest = self.post_nms_topk[self.training], self.min_box_size
+            if not switches.ranking:
+                draw = {"number": number, "seed": switches.random_draw_seed}
+                return draw_proposals(boxes, image_sizes, images, min_box_size=smallest, **draw)
             return select_proposals(
                 boxes,
                 [at_least_single(logits.detach()) for logits in pred_objectness_logits],
                 image_sizes,
-                current_image_scales(len(image_sizes)),
-                min_box_size=self.min_box_size,
+                [image.scale for image in images],
+                min_box_size=smallest,
                 pre_nms_topk=self.pre_nms_topk[self.training],
-                nms_thresh=self.nms_thresh,
-                post_nms_topk=self.post_nms_topk[self.training],
+                nms_thresh=self.nms_thresh if switches.nms else None,
+                post_nms_topk=number,
                 training=self.training,
             )

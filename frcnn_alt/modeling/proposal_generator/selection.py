@@ -7,13 +7,13 @@ places away; and it measures the minimum in pixels of the resized image.
 Shape letters: N images, L levels, A anchors per cell, Hi x Wi cells of level i, B = 4.
 """
 
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from detectron2.layers import batched_nms
 from detectron2.structures import Boxes, Instances
 
-__all__ = ["empty_proposals", "select_proposals"]
+__all__ = ["clip_and_filter", "empty_proposals", "select_proposals"]
 
 
 def empty_proposals(image_size: Tuple[int, int], like: torch.Tensor) -> Instances:
@@ -32,7 +32,7 @@ def select_proposals(
     *,
     min_box_size: float,
     pre_nms_topk: int,
-    nms_thresh: float,
+    nms_thresh: Optional[float],
     post_nms_topk: int,
     training: bool,
 ) -> List[Instances]:
@@ -47,7 +47,7 @@ def select_proposals(
         min_box_size: shortest allowed side in pixels of the *original* image, inclusive. Boxes that the clipping
             leaves without area are dropped in any case.
         pre_nms_topk: boxes that enter NMS, for each level as in detectron2.
-        nms_thresh: a box is suppressed when its IoU with a better one of its level is larger.
+        nms_thresh: a box is suppressed when its IoU with a better one of its level is larger; None suppresses none.
         post_nms_topk: largest number of proposals of an image, over all levels.
         training: whether boxes or scores that are not finite are an error; otherwise such boxes are dropped.
 
@@ -69,8 +69,12 @@ def select_proposals(
         all_boxes, all_logits = torch.cat(level_boxes), torch.cat(level_logits)
         levels = torch.cat([torch.full_like(b[:, 0], level, dtype=torch.int64) for level, b in enumerate(level_boxes)])
 
-        # The boxes may be part of the graph; which of them are kept is not a function that has a derivative.
-        keep = batched_nms(all_boxes.detach(), all_logits, levels, nms_thresh)[:post_nms_topk]
+        if nms_thresh is None:
+            keep = all_logits.sort(descending=True, stable=True)[1]
+        else:
+            # The boxes may be part of the graph; which of them are kept is not a function that has a derivative.
+            keep = batched_nms(all_boxes.detach(), all_logits, levels, nms_thresh)
+        keep = keep[:post_nms_topk]
         proposals = Instances(image_size)
         proposals.proposal_boxes = Boxes(all_boxes[keep])
         proposals.objectness_logits = all_logits[keep]
@@ -97,9 +101,26 @@ def _usable(
             )
         boxes, logits = boxes[finite], logits[finite]
 
-    clipped = Boxes(boxes)
+    kept_boxes, places = clip_and_filter(boxes, image_size, scale, min_box_size)
+    return kept_boxes, logits[places]
+
+
+def clip_and_filter(
+    boxes: torch.Tensor, image_size: Tuple[int, int], scale: Tuple[float, float], min_box_size: float
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Clip boxes of one image and drop those that are not finite or then too small.
+
+    Args:
+        boxes: (R, 4), continuous XYXY pixels of the network's input.
+        image_size, scale, min_box_size: as in `select_proposals`, of this image.
+
+    Returns:
+        the boxes that remain, (R', 4), clipped and in the same order, and their places among `boxes`, int64 (R',).
+    """
+    places = torch.isfinite(boxes).all(dim=1).nonzero()[:, 0]
+    clipped = Boxes(boxes[places])
     clipped.clip(image_size)
     boxes = clipped.tensor
     widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     large = (heights >= min_box_size * scale[0]) & (widths >= min_box_size * scale[1]) & (heights > 0) & (widths > 0)
-    return boxes[large], logits[large]
+    return boxes[large], places[large]

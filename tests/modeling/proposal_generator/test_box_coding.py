@@ -2,7 +2,7 @@
 
 import math
 
-from frcnn_alt.modeling.proposal_generator import image_scales
+from frcnn_alt.modeling.proposal_generator import image_facts
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def test_all_anchors_become_proposals_by_the_rule(preset, seed, enlarged, scatte
     assume(not hang_on_rounding(decoded, height, width, 16 * enlarged, 0.7))
 
     inputs = [{"image": torch.zeros(3, height, width), "height": height / enlarged, "width": width / enlarged}]
-    with image_scales(inputs):
+    with image_facts(inputs):
         (result,) = rpn.predict_proposals(
             anchors, [torch.from_numpy(scores)[None]], [torch.from_numpy(deltas)[None]], [(height, width)]
         )
