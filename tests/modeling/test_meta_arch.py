@@ -1,8 +1,8 @@
-"""FasterRCNN and FasterRCNNProposalNetwork tell the scale of every image, and leave nothing behind."""
+"""FasterRCNN and FasterRCNNProposalNetwork tell scale and name of every image, and leave nothing behind."""
 
 from types import SimpleNamespace
 
-from frcnn_alt.modeling.proposal_generator import current_image_scales, image_scales
+from frcnn_alt.modeling.proposal_generator import ImageFacts, current_image_facts, image_facts
 
 import pytest
 import torch
@@ -122,16 +122,28 @@ def test_precomputed_proposals_need_no_proposal_generator():
 def test_nothing_is_left_for_the_next_call(meta_architecture):
     model = make_model(meta_architecture).eval()
     run(model, [one_input(height=48, width=64)])
-    assert current_image_scales(1) == [(1.0, 1.0)]
+    assert current_image_facts(1) == [ImageFacts((1.0, 1.0), "")]
     model.backbone.conv = torch.nn.Conv2d(1, 4, kernel_size=16, stride=16)  # fails on images of 3 channels
     with pytest.raises(RuntimeError):
         run(model, [one_input(height=48, width=64)])
-    assert current_image_scales(1) == [(1.0, 1.0)]
+    assert current_image_facts(1) == [ImageFacts((1.0, 1.0), "")]
 
 
-def test_scales_of_another_number_of_images_are_refused():
-    with image_scales([one_input(), one_input()]), pytest.raises(ValueError, match="given 2 images"):
-        current_image_scales(1)
+def test_an_image_is_called_by_its_id_else_by_its_file():
+    named = [
+        {"image_id": 7, "file_name": "a.jpg"},
+        {"image_id": "000012"},
+        {"file_name": "b/c.jpg"},
+        {"image_id": 0},
+        {},
+    ]
+    with image_facts([one_input(**entries) for entries in named]):
+        assert [facts.name for facts in current_image_facts(5)] == ["7", "000012", "b/c.jpg", "0", ""]
+
+
+def test_facts_of_another_number_of_images_are_refused():
+    with image_facts([one_input(), one_input()]), pytest.raises(ValueError, match="given 2 images"):
+        current_image_facts(1)
 
 
 def test_training_all_of_it_without_proposals_is_refused():

@@ -7,19 +7,14 @@ from frcnn_alt.modeling.proposal_generator import image_facts
 import numpy as np
 import pytest
 import torch
+from decoded_boxes import DECODE, UNITS, continuous, decoded_anchors, hang_on_rounding
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from oracles.box_coding import LARGEST_SCALE_DELTA, clamp_scales, decode_matlab, decode_pyfrcnn, encode
-from oracles.overlap import overlap_of_pixels
-from oracles.proposal_selection import clip, select_proposals
-from small_rpn import STATISTICS, grid, inclusive, make_rpn
+from oracles.box_coding import LARGEST_SCALE_DELTA, clamp_scales, encode
+from oracles.proposal_selection import select_proposals
+from small_rpn import grid, inclusive, make_rpn
 
-DECODE = {"paper": decode_matlab, "pyfrcnn": decode_pyfrcnn}
 RPN = {preset: make_rpn(preset=preset).eval() for preset in DECODE}
-
-
-def continuous(boxes):
-    return np.array(boxes, dtype=np.float64) + [0, 0, 1, 1]
 
 
 def boxes(lowest, highest):
@@ -74,30 +69,18 @@ def test_scales_are_clamped_at_1000_over_16():
         assert (x2 - x1 - 1, y2 - y1 - 1) == (pytest.approx(side, rel=1e-4), pytest.approx(side, rel=1e-4))
 
 
-def hang_on_rounding(candidates, height, width, least, threshold):
-    """Whether a rounding error decides on a box: by its smallest side or by its overlap with another."""
-    clipped = [clip(box, height, width) for box in candidates]
-    sides = np.array([[x2 - x1 + 1, y2 - y1 + 1] for x1, y1, x2, y2 in clipped])
-    overlaps = [overlap_of_pixels(a, b) for i, a in enumerate(clipped) for b in clipped[:i]]
-    return (np.abs(sides - least) < 1e-3).any() or (np.abs(np.array(overlaps) - threshold) < 1e-5).any()
-
-
 @pytest.mark.parametrize("preset", DECODE)
 @given(seed=st.integers(0, 10**6), enlarged=st.sampled_from([0.5, 1.0, 1.6]), scatter=st.sampled_from([0.05, 1.5]))
 def test_all_anchors_become_proposals_by_the_rule(preset, seed, enlarged, scatter):
     """All are decoded, also those that cross the boundary; then clipped, dropped, ordered, suppressed."""
-    rpn, (height, width), (mean, std) = RPN[preset], (40, 56), ([[0.0] * 4], [[1.0] * 4])
+    rpn, (height, width) = RPN[preset], (40, 56)
     if preset == "paper":
-        mean, std = STATISTICS
-        rpn.set_box_statistics(torch.tensor(mean), torch.tensor(std))
+        rpn.set_box_statistics(*map(torch.tensor, UNITS[preset]))
     anchors = grid(rpn, height, width)
     random = np.random.default_rng(seed)
     deltas = (scatter * random.standard_normal((len(anchors[0]), 4))).astype(np.float32)
     scores = random.permutation(len(deltas)).astype(np.float32) / 8 - 4
-    decoded = [
-        DECODE[preset](anchor, clamp_scales(delta))
-        for anchor, delta in zip(inclusive(anchors[0].tensor), deltas * np.array(std) + mean)
-    ]
+    decoded = decoded_anchors(preset, anchors[0].tensor, deltas)
     assume(not hang_on_rounding(decoded, height, width, 16 * enlarged, 0.7))
 
     inputs = [{"image": torch.zeros(3, height, width), "height": height / enlarged, "width": width / enlarged}]
