@@ -1,7 +1,7 @@
 """Proposal sets for the data sets of a config, each by one function: computed from pixels, by a RPN, or imported.
 
-``tools/make_proposals.py`` is their command line. A set goes to ``<folder>/<data set name>``; one that is finished and is
-the one asked for is left as it is, one that was cut is gone on with.
+``tools/make_proposals.py`` is their command line. A set goes to ``<folder>/<data set name>``; one that is finished and
+is the one asked for is left as it is, one that was cut is gone on with.
 """
 
 import hashlib
@@ -131,8 +131,8 @@ def make_sets_by_rpn(
 ) -> Dict[str, ProposalSet]:
     """Proposals of the RPN of a trained network over DATASETS.TRAIN and DATASETS.TEST.
 
-    How many there are is said by MODEL.RPN.PRE_NMS_TOPK_TEST, NMS_THRESH and POST_NMS_TOPK_TEST. Every process of a group
-    has to call this.
+    How many there are is said by MODEL.RPN.PRE_NMS_TOPK_TEST, NMS_THRESH and POST_NMS_TOPK_TEST. Every process of a
+    group has to call this.
 
     Args:
         cfg: after `find_trained_network`: MODEL.WEIGHTS is a network with a RPN.

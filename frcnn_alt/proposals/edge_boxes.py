@@ -90,7 +90,7 @@ class EdgeBoxes:
         return {"method": "edge_boxes", **numbers, "edges": edges}
 
     def prepare(self) -> None:
-        """Raise the ProposalSetError that a call would raise for want of a library or a model, before there is an image."""
+        """Raise what a call would raise for want of a library or a model, before there is an image."""
         import_opencv()
         if self.edge_model:
             _detector(self.edge_model)

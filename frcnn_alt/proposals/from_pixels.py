@@ -161,9 +161,9 @@ def _searching(method: Method, images: List[Image], processes: int) -> Iterator[
 
 
 def _in_order(
-    submit: Callable[..., "concurrent.futures.Future[Proposals]"], method: Method, images: List[Image], ahead: int
+    submit: Callable[..., Any], method: Method, images: List[Image], ahead: int
 ) -> Generator[Tuple[Image, Proposals], None, None]:
-    waiting: Deque[Tuple[Image, "concurrent.futures.Future[Proposals]"]] = collections.deque()
+    waiting: Deque[Tuple[Image, Any]] = collections.deque()
     left = iter(images)
     try:
         for image in left:

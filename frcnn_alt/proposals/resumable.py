@@ -23,7 +23,7 @@ _LISTED = 5
 
 
 def fingerprint(dataset_dicts: Sequence[Dict[str, Any]]) -> str:
-    """A hash of which images these are: ids, sizes in pixels and sizes of the files, in order; the files stay closed."""
+    """A hash of which images these are: ids, sizes in pixels and sizes of files, in order; no file is opened."""
     about = [[str(d["image_id"]), d.get("width"), d.get("height"), _bytes(d.get("file_name"))] for d in dataset_dicts]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
@@ -35,7 +35,7 @@ def _bytes(file_name: Optional[str]) -> Optional[int]:
 def _differences(found: Any, wanted: Any, key: str = "") -> List[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
         prefix = f"{key}." if key else ""
-        names = [name for name in dict.fromkeys([*wanted, *(found if key else ())])]  # found may tell more of itself
+        names = dict.fromkeys([*wanted, *(found if key else ())])  # found may tell more of itself
         return [text for name in names for text in _differences(found.get(name), wanted.get(name), f"{prefix}{name}")]
     return [] if found == wanted else [f"{key} {found!r} and not {wanted!r}"]
 
@@ -48,8 +48,8 @@ class ResumableSet:
         dataset_name: whose images these are.
         dataset_dicts: detectron2 dicts with unique "image_id".
         settings: what JSON can hold; a set is the one asked for if its metadata has all of it, with equal values.
-        overwrite: make the set anew if it is there, and begin anew if one with other settings was begun. The set that is
-            there stays until the new one is complete.
+        overwrite: make the set anew if it is there, and begin anew if one with other settings was begun. The set that
+            is there stays until the new one is complete.
 
     Raises:
         ProposalSetError: there are no images; or there is a set, or a part of one, with other settings or of other
@@ -103,7 +103,7 @@ class ResumableSet:
         return f"it was made with {', '.join(others[:_LISTED])}{more}" if others else None
 
     def _parts(self) -> List[ProposalSet]:
-        """The finished parts; one that a crash has damaged is removed, and so are those of something else to overwrite."""
+        """The finished parts; those that a crash has damaged or that are to be overwritten are removed."""
         parts = []
         for folder in sorted(self.folder.glob("[0-9]*")):
             if not folder.name.isdigit():

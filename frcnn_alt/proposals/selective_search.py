@@ -60,7 +60,7 @@ class SelectiveSearch:
         return {"method": "selective_search", **asdict(self), "k": _K[self.quality], "sigma": _SIGMA}
 
     def prepare(self) -> None:
-        """Raise the ProposalSetError that a call would raise for want of a library, before there is an image."""
+        """Raise what a call would raise for want of a library, before there is an image."""
         import_opencv()
 
     def __call__(self, image: np.ndarray, image_id: str) -> Tuple[np.ndarray, np.ndarray]:
