@@ -68,6 +68,7 @@ def compute_proposals(
     dataset_dicts: Optional[List[Dict[str, Any]]] = None,
     *,
     flipped: bool = False,
+    extra_metadata: Optional[Dict[str, Any]] = None,
 ) -> ProposalSet:
     """Write the proposals of `model` for every image of a data set, also of those without annotations.
 
@@ -85,6 +86,7 @@ def compute_proposals(
         flipped: show the model each image flipped horizontally, as in training. The boxes are written mirrored back:
             every set then holds boxes of the original images, so that a mapper that flips an image flips the boxes of
             either set with it, by the same stock transform.
+        extra_metadata: what else the set's metadata are to tell.
 
     Returns:
         The set that was written: XYXY boxes in continuous pixels of the original images, objectness logits as scores.
@@ -105,7 +107,7 @@ def compute_proposals(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
     what = f"{dataset_name}, flipped" if flipped else dataset_name
-    metadata = {"model": type(model).__name__, **proposal_settings(cfg, flipped)}
+    metadata = {"model": type(model).__name__, **proposal_settings(cfg, flipped), **(extra_metadata or {})}
     processes = comm.get_world_size()
     parts = [path.with_name(f"{path.name}.process{rank}") for rank in range(processes)]
     own_path = parts[comm.get_rank()] if processes > 1 else path

@@ -44,6 +44,7 @@ def import_proposals(
     dataset_dicts: Optional[List[Dict[str, Any]]] = None,
     *,
     drop_duplicate_and_tiny: bool = False,
+    extra_metadata: Optional[Dict[str, Any]] = None,
 ) -> ProposalSet:
     """Write the proposals of a published file (or folder) for the images of a data set as a proposal set.
 
@@ -61,6 +62,7 @@ def import_proposals(
         drop_duplicate_and_tiny: of boxes that are equal in whole pixels keep the best, and then those with
             x2 - x1 >= 2 and y2 - y1 > 2 between inclusive corners, as py-faster-rcnn does with .mat files. Fast R-CNN
             and the MATLAB release use them all.
+        extra_metadata: what else the set's metadata are to tell.
 
     Raises:
         ProposalSetError: the file is not what `file_format` says, lacks images of the data set, or has boxes that are
@@ -79,6 +81,7 @@ def import_proposals(
     names, read = PROPOSAL_FORMATS[file_format](path)
     number_of = _match_images(names, dicts, dataset_name, path)
     metadata = {"imported": path.name, "format": file_format, "drop_duplicate_and_tiny": drop_duplicate_and_tiny}
+    metadata.update(extra_metadata or {})
     problems: List[Problem] = []
     ties: Dict[str, int] = {}
     with ProposalSetWriter(output_path, dataset_name, metadata) as writer:
@@ -108,7 +111,7 @@ def import_proposals(
                 f"{path} ({file_format}) cannot be used for {dataset_name} ({len(dicts)} images). "
                 f"{describe_problems(problems, 20)}{hint}"
             )
-    tied = [image_id for image_id, count in ties.items() if count]
+    tied = [f"{count} in image {image_id}" for image_id, count in ties.items() if count]
     if tied:
         logging.getLogger(__name__).warning(
             f"{path}: {sum(ties.values())} boxes in {len(tied)} images have the score of the box before them "

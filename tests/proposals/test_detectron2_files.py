@@ -107,7 +107,7 @@ def test_equal_scores_keep_the_order_of_the_file_which_detectron2_does_not(tmp_p
         found = import_proposals(path, "detectron2", "toys", tmp_path / "set", [image])
     assert np.array_equal(found[7][0], in_order)
     assert np.array_equal(map_image(found, image).proposal_boxes.tensor.numpy(), in_order)
-    assert "27 boxes in 1 images have the score of the box before them (7)" in caplog.text
+    assert "27 boxes in 1 images have the score of the box before them (27 in image 7)" in caplog.text
 
 
 def test_scores_that_float32_makes_equal_are_counted(tmp_path, caplog):
