@@ -86,10 +86,10 @@ def matched_overlaps(boxes: np.ndarray, gt_boxes: np.ndarray, rule: str = "one_t
 
 
 def counted_objects(dataset_dict: Dict[str, Any]) -> Tuple[np.ndarray, np.ndarray]:
-    """Boxes (G x 4 float32, XYXY, continuous pixels) and areas (G) of an image's objects, less difficult and crowd ones.
+    """Boxes (G x 4 float32, XYXY, continuous pixels) and areas (G) of an image's objects that count.
 
-    The area is the annotation's own "area" where it has one: COCO's is that of the object's mask, by which COCO's
-    sizes, and the figures published by size, are counted. Otherwise it is the box's.
+    Crowd and difficult ones do not. The area is the annotation's own "area" where it has one: COCO's is that of the
+    object's mask, which decides on COCO's sizes and in the figures published by size. Otherwise it is the box's.
     """
     boxes, areas = [], []
     for annotation in dataset_dict.get("annotations", ()):

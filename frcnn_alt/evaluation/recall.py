@@ -166,8 +166,8 @@ def proposal_recall(
 
     Returns:
         For each limit n: "recall50@n", "recall55@n" ... "recall95@n" (objects covered with at least that IoU, of all
-        objects), "AR@n" (the mean of these ten), and by size "ARs@n", "ARm@n", "ARl@n", as detectron2 calls them. NaN if
-        there are no objects, with a warning if there are none at all. Also "proposals_per_image", the mean number of
+        objects), "AR@n" (the mean of these ten), and by size "ARs@n", "ARm@n", "ARl@n", as detectron2 calls them. NaN
+        if there are no objects, with a warning if there are none at all. Also "proposals_per_image", the mean number of
         stored proposals.
 
     Raises:

@@ -1,18 +1,11 @@
-"""The report's plots as SVG text: losses of a step, recall of the proposals, AP by class.
+"""The report's plots as SVG text: losses of a step, recall of the proposals, AP by class."""
 
-Every plot is drawn for light and for dark pages. Colours are of Okabe and Ito's set, which colour-blind people tell
-apart; lines differ in their dashes besides.
-"""
-
-import io
-from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from .plot_style import DARK, LIGHT, Theme, as_svg, new_axes, style
 from .run import StepRecord
 from .scalars import Curve
 from .text import percent
@@ -21,25 +14,6 @@ __all__ = ["DARK", "LIGHT", "Theme", "loss_limit", "loss_names", "plot_class_bar
 __all__ += ["plot_recall_by_number"]
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a plot.
-
-    Attributes:
-        ink: text and the most important line.
-        faint: grid and axes.
-        series: colours of lines and bars.
-    """
-
-    ink: str
-    faint: str
-    series: Tuple[str, ...]
-
-
-LIGHT = Theme(ink="#24292f", faint="#d0d4d9", series=("#0072B2", "#D55E00", "#009E73", "#AA4499"))
-DARK = Theme(ink="#dfe3e8", faint="#3d444d", series=("#56B4E9", "#E69F00", "#2CC295", "#CC79A7"))
-
-_WIDTH, _HEIGHT = 4.6, 2.9  # inches; the page scales
 _MAX_POINTS = 400
 _LOSS_NAMES = {
     "loss_rpn_cls": "objectness",
@@ -48,44 +22,6 @@ _LOSS_NAMES = {
     "loss_box_reg": "box regression",
 }
 _IOU_PERCENTS = range(50, 100, 5)
-
-
-def _axes(theme: Theme, height: float = _HEIGHT) -> Tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, axis="y")
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _style(theme: Theme) -> Dict[str, object]:
-    return {
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titlelocation": "left",
-        "axes.edgecolor": theme.faint,
-        "axes.labelcolor": theme.ink,
-        "axes.titlecolor": theme.ink,
-        "text.color": theme.ink,
-        "xtick.color": theme.faint,
-        "ytick.color": theme.faint,
-        "xtick.labelcolor": theme.ink,
-        "ytick.labelcolor": theme.ink,
-        "grid.color": theme.faint,
-        "grid.linewidth": 0.6,
-        "legend.frameon": False,
-        "legend.fontsize": 8.5,
-        "lines.linewidth": 1.5,
-        "svg.hashsalt": "frcnn_alt",  # the same report for the same run
-        "text.parse_math": False,  # names are shown as they are: a dollar begins no formula
-    }
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return buffer.getvalue()
 
 
 def loss_names(step: StepRecord) -> List[str]:
@@ -116,8 +52,8 @@ def plot_losses(step: StepRecord, theme: Theme, limit: Optional[float] = None) -
         theme: colours.
         limit: upper end of the loss axis.
     """
-    with matplotlib.rc_context(_style(theme)):
-        figure, axes = _axes(theme)
+    with matplotlib.rc_context(style(theme)):
+        figure, axes = new_axes()
         for drop in step.lr_steps:
             axes.axvline(drop, color=theme.faint, linestyle=":", linewidth=1.2)
         axes.plot(*_thinned(step.scalars["total_loss"]), color=theme.ink, label="total")
@@ -130,7 +66,7 @@ def plot_losses(step: StepRecord, theme: Theme, limit: Optional[float] = None) -
         axes.set_xlabel("iteration")
         axes.set_ylabel("loss")
         axes.legend(loc="upper right")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def plot_recall_by_number(recalls: Dict[str, Dict[str, float]], theme: Theme) -> str:
@@ -140,8 +76,8 @@ def plot_recall_by_number(recalls: Dict[str, Dict[str, float]], theme: Theme) ->
         recalls: what the lines are called -> the values of ``proposal_recall``.
         theme: colours.
     """
-    with matplotlib.rc_context(_style(theme)):
-        figure, axes = _axes(theme)
+    with matplotlib.rc_context(style(theme)):
+        figure, axes = new_axes()
         for (name, recall), color in zip(recalls.items(), theme.series):
             limits = sorted(int(key.split("@")[1]) for key in recall if key.startswith("recall50@"))
             for overlap, dashes in ((50, "-"), (70, "--")):
@@ -156,13 +92,13 @@ def plot_recall_by_number(recalls: Dict[str, Dict[str, float]], theme: Theme) ->
         axes.set_xlabel("proposals of an image")
         axes.set_ylabel("recall, %")
         axes.legend(loc="lower right")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def plot_recall_by_iou(recalls: Dict[str, Dict[str, float]], theme: Theme, limit: int = 300) -> str:
     """Recall of the best `limit` proposals over the IoU that counts as covered, as in the paper's Figure 4."""
-    with matplotlib.rc_context(_style(theme)):
-        figure, axes = _axes(theme)
+    with matplotlib.rc_context(style(theme)):
+        figure, axes = new_axes()
         overlaps = [overlap / 100 for overlap in _IOU_PERCENTS]
         for (name, recall), color, dashes in zip(recalls.items(), theme.series, ("-", "--", "-.", ":")):
             values = [recall[f"recall{overlap}@{limit}"] for overlap in _IOU_PERCENTS]
@@ -171,7 +107,7 @@ def plot_recall_by_iou(recalls: Dict[str, Dict[str, float]], theme: Theme, limit
         axes.set_xlabel("IoU")
         axes.set_ylabel(f"recall of {limit} proposals, %")
         axes.legend(loc="lower left")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def plot_class_bars(values: Sequence[Tuple[str, float]], mean: float, theme: Theme) -> str:
@@ -184,8 +120,8 @@ def plot_class_bars(values: Sequence[Tuple[str, float]], mean: float, theme: The
     """
     # NaN (a class without test objects) goes last and has no bar.
     ordered = sorted(values, key=lambda item: (np.isnan(item[1]), -item[1], item[0]))
-    with matplotlib.rc_context(_style(theme)):
-        figure, axes = _axes(theme, height=0.9 + 0.27 * len(ordered))
+    with matplotlib.rc_context(style(theme)):
+        figure, axes = new_axes(height=0.9 + 0.27 * len(ordered))
         positions = np.arange(len(ordered))
         axes.barh(positions, np.nan_to_num([value for _, value in ordered]), height=0.68, color=theme.series[0])
         for position, (_, value) in zip(positions, ordered):
@@ -200,4 +136,4 @@ def plot_class_bars(values: Sequence[Tuple[str, float]], mean: float, theme: The
         axes.grid(True, axis="x")
         axes.grid(False, axis="y")
         axes.set_xlabel("AP50, %")
-        return _svg(figure)
+        return as_svg(figure)
