@@ -50,9 +50,7 @@ def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace
         metavar="N",
         help="numbers of proposals an image (default: 300 1000 2000)",
     )
-    parser.add_argument(
-        "words", nargs="*", metavar="METHOD=FOLDER | KEY VALUE", help="proposal sets; config overrides"
-    )
+    parser.add_argument("words", nargs="*", metavar="METHOD=FOLDER | KEY VALUE", help="proposal sets; config overrides")
     parser.set_defaults(num_gpus=1, num_machines=1)
     args = parser.parse_intermixed_args(arguments)
     # argparse gives --limits all that follows it, the sets and the overrides too.

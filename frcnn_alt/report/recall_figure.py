@@ -60,7 +60,8 @@ def _draw(axes: Axes, number: int, runs: Sequence[RecallCurves], size: str, row:
     color = _COLORS[number % len(_COLORS)]
     dashes = _DASHES[(number + number // len(_COLORS)) % len(_DASHES)]  # no two of the first 28 look the same
     mean = values.mean(axis=0)
-    axes.plot(runs[0].thresholds, mean, dashes, color=color, label=label)
+    # Above the axes: a recall of 0 or 1 would be hidden by them.
+    axes.plot(runs[0].thresholds, mean, dashes, color=color, label=label, clip_on=False, zorder=3)
     if len(runs) > 1:
         spread = values.std(axis=0, ddof=1)
         low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
