@@ -8,7 +8,7 @@ import json
 import os
 import reprlib
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from detectron2.data.datasets import load_coco_json
@@ -16,7 +16,7 @@ from detectron2.data.datasets import load_coco_json
 from .coco_entries import annotation_faults, category_faults, complete_annotation, image_faults, image_size_of, is_id
 from .problems import BOX, DATA_SET, IMAGE, Problem
 
-__all__ = ["CleanedJson", "clean_coco_json", "load_cleaned_coco_json"]
+__all__ = ["CleanedJson", "add_areas", "clean_coco_json", "load_cleaned_coco_json"]
 
 
 class CleanedJson(NamedTuple):
@@ -145,3 +145,23 @@ def load_cleaned_coco_json(cleaned: Dict[str, Any], image_root: str, name: str) 
         with open(path, "w", encoding="utf-8") as f:
             json.dump(cleaned, f)
         return load_coco_json(path, image_root, name)
+
+
+def add_areas(dicts: List[Dict[str, Any]], cleaned: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Put the json's "area" into the annotations of `dicts`, in place; detectron2's reader leaves it out.
+
+    It is that of an object's mask, in pixels, and decides whether COCO calls the object small, medium or large.
+
+    Args:
+        dicts: what detectron2 read.
+        cleaned: contents of the json. Annotations are known by image and box, for the reader keeps no ids.
+    """
+    areas: Dict[Tuple[Any, ...], List[float]] = defaultdict(list)
+    for entry in cleaned["annotations"]:
+        areas[(entry["image_id"], *entry["bbox"])].append(entry["area"])
+    for record in dicts:
+        for annotation in record.get("annotations", ()):
+            of_box = areas.get((record["image_id"], *annotation["bbox"]))
+            if of_box and "area" not in annotation:
+                annotation["area"] = of_box.pop(0)
+    return dicts

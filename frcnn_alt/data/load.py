@@ -10,7 +10,7 @@ from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .coco_json import clean_coco_json, load_cleaned_coco_json
+from .coco_json import add_areas, clean_coco_json, load_cleaned_coco_json
 from .images import check_image_files
 from .problems import DATA_SET, DatasetError, Problem, describe_problems
 from .voc_layout import read_voc_layout
@@ -40,8 +40,8 @@ def set_malformed_policy(names: Iterable[str], policy: str) -> None:
 def load_dataset_dicts(name: str) -> List[Dict[str, Any]]:
     """Load a registered data set as detectron2 dictionaries (file_name, image_id, height, width, annotations).
 
-    PASCAL VOC and VOC-layout sets come with ``difficult`` objects flagged ``difficult = 1`` and ``iscrowd = 1``.
-    With the policy "leave_out" malformed images and boxes are not in it.
+    PASCAL VOC and VOC-layout sets come with ``difficult`` objects flagged ``difficult = 1`` and ``iscrowd = 1``, COCO
+    json files with the ``area`` of each object. With the policy "leave_out" malformed images and boxes are not in it.
 
     Args:
         name: in detectron2's DatasetCatalog, e.g. from ``register_datasets`` or detectron2's own.
@@ -83,10 +83,10 @@ def read_dataset(name: str) -> Tuple[List[Dict[str, Any]], List[Problem]]:
             return [], [Problem("missing annotation file", metadata.json_file, _where_to_get(name), DATA_SET)]
         cleaned, problems, completed = clean_coco_json(metadata.json_file, metadata.image_root)
         if not problems and not completed:
-            return DatasetCatalog.get(name), []
+            return add_areas(DatasetCatalog.get(name), cleaned), []
         if any(problem.scope == DATA_SET for problem in problems):
             return [], problems
-        return load_cleaned_coco_json(cleaned, metadata.image_root, name), problems
+        return add_areas(load_cleaned_coco_json(cleaned, metadata.image_root, name), cleaned), problems
     return DatasetCatalog.get(name), []
 
 

@@ -42,9 +42,7 @@ def what_changed(output_dir: str, cfg: CfgNode) -> str:
 
 def _are_of_the_solver(keys: List[str]) -> bool:
     """Whether detectron2's scaling to the number of processes may have changed all of `keys`."""
-    return "SOLVER.REFERENCE_WORLD_SIZE" in keys and all(
-        key.startswith("SOLVER.") or key == "TEST.EVAL_PERIOD" for key in keys
-    )
+    return "SOLVER.REFERENCE_WORLD_SIZE" in keys and all(key.startswith("SOLVER.") for key in keys)
 
 
 def _leaves(cfg: CfgNode, prefix: str = "") -> Dict[str, Any]:

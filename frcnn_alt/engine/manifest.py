@@ -29,6 +29,7 @@ _WITHOUT_EFFECT = (
     "OUTPUT_DIR",
     "DATALOADER.NUM_WORKERS",
     "SOLVER.CHECKPOINT_PERIOD",
+    "TEST.EVAL_PERIOD",
     "MODEL.DEVICE",
     "DATASETS.PROPOSAL_FILES_TRAIN",  # paths; their content's hash is among the inputs
     "DATASETS.PROPOSAL_FILES_TEST",

@@ -1,14 +1,11 @@
 """One ordinary training of a config as it stands, with this package's data sets, evaluators and exact resume."""
 
 import logging
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer
-from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.utils import comm
 from torch import nn
-from torch.utils.data import DataLoader
 
 from ..checkpointing import (
     CheckpointError,
@@ -19,10 +16,9 @@ from ..checkpointing import (
     pixels_of_config,
     read_checkpoint,
 )
-from ..data import DatasetError, build_test_loader, check_datasets, load_dataset_dicts, load_training_dicts
-from ..evaluation import build_evaluator
-from ..proposals import ProposalDatasetMapper
+from ..data import DatasetError, check_datasets, load_training_dicts
 from .checks import check_config
+from .evaluates import Evaluates
 from .file_checks import overwritten_file_problems
 from .joint_checks import joint_training_problems
 from .manifest import PENDING
@@ -36,7 +32,7 @@ from .stored_proposals import check_proposal_sets, open_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY
 from .world_size import describe_scaling, number_of_processes, scale_to_processes
 
-__all__ = ["Evaluates", "SingleStepTrainer", "data_problems"]
+__all__ = ["SingleStepTrainer", "data_problems"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,38 +44,6 @@ def data_problems(cfg: CfgNode) -> List[str]:
     except DatasetError as error:
         return [str(error)]
     return []
-
-
-class Evaluates:
-    """The evaluation that all trainers of the registry share: detectron2's ``test`` over our loaders and evaluators."""
-
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        """Build the test loader of a registered data set; with MODEL.LOAD_PROPOSALS its images have "proposals".
-
-        Raises:
-            ConfigError: DATASETS.PROPOSAL_FILES_TEST has not a whole proposal set for each of DATASETS.TEST.
-        """
-        mapper = None
-        if cfg.MODEL.LOAD_PROPOSALS:
-            sets = {dataset_name: open_proposal_sets(cfg, "TEST")[dataset_name]}
-            mapper = ProposalDatasetMapper(cfg, False, proposal_sets=sets)
-        return build_test_loader(cfg, load_dataset_dicts(dataset_name), mapper)
-
-    @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """Build the evaluator that fits the data set; detections go to ``OUTPUT_DIR/inference``."""
-        return build_evaluator(cfg, dataset_name, cfg.OUTPUT_DIR)
-
-    @classmethod
-    def test(
-        cls, cfg: CfgNode, model: nn.Module, evaluators: Optional[List[DatasetEvaluator]] = None
-    ) -> Dict[str, Any]:
-        """Evaluate `model` on DATASETS.TEST, as ``DefaultTrainer.test``, and compare with TEST.EXPECTED_RESULTS."""
-        results = DefaultTrainer.test.__func__(cls, cfg, model, evaluators)
-        if cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
-            verify_results(cfg, results)
-        return results
 
 
 @TRAINER_REGISTRY.register()

@@ -12,18 +12,22 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.engine.hooks import PeriodicWriter
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..checkpointing import SafeCheckpointer, read_checkpoint
 from ..data import build_train_loader, load_training_dicts, seed_for
 from ..proposals import ProposalDatasetMapper, ProposalSet
+from .evaluates import Evaluates
 from .freezing import freeze, hold_frozen_norms
 from .hooks import NewestCheckpointer
 from .loss_weights import loss_weights, weigh_losses
+from .periodic_evaluation import with_periodic_evaluation
 
 __all__ = ["StepTrainer", "build_step_model"]
 
@@ -46,8 +50,8 @@ def _next_iteration(output_dir: str) -> int:
         return read_checkpoint(os.path.join(output_dir, file.read().strip()))["iteration"] + 1
 
 
-class StepTrainer(DefaultTrainer):
-    """Trains the model of one config on its DATASETS.TRAIN.
+class StepTrainer(Evaluates, DefaultTrainer):
+    """Trains the model of one config on its DATASETS.TRAIN; with TEST.EVAL_PERIOD evaluates it meanwhile.
 
     Args:
         cfg: a detectron2 config; with MODEL.LOAD_PROPOSALS its DATASETS.PROPOSAL_FILES_TRAIN are proposal sets.
@@ -109,15 +113,21 @@ class StepTrainer(DefaultTrainer):
         return build_train_loader(cfg, dicts, mapper, seed=self.seed, start_iteration=self.first_iteration)
 
     def build_hooks(self) -> List[HookBase]:
-        """detectron2's hooks with the safe checkpointer, without its evaluation (the schedule evaluates at its end)."""
+        """detectron2's hooks with the safe checkpointer; evaluated is as `PeriodicEvaluation` says, not at the end."""
         self.checkpointer = SafeCheckpointer(self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
-        stock = map(NewestCheckpointer.in_place_of, super().build_hooks())
-        kept = [hook for hook in stock if not isinstance(hook, hooks.EvalHook)]
-        writers = [hook for hook in kept if isinstance(hook, hooks.PeriodicWriter)]
-        return [hook for hook in kept if hook not in writers] + self._extra_hooks + writers
+        self._writers: List[EventWriter] = []
+        hooks = [NewestCheckpointer.in_place_of(hook) for hook in super().build_hooks()]
+        hooks = with_periodic_evaluation(hooks, self, self._writers)
+        writers = [hook for hook in hooks if isinstance(hook, PeriodicWriter)]
+        return [hook for hook in hooks if hook not in writers] + self._extra_hooks + writers
+
+    def build_writers(self) -> List[EventWriter]:
+        """detectron2's writers of metrics; called on the main process."""
+        self._writers += super().build_writers()
+        return self._writers
 
     def train(self) -> None:
-        """Train from the first iteration to the last; no evaluation, and so no check of TEST.EXPECTED_RESULTS."""
+        """Train from the first iteration to the last; TEST.EXPECTED_RESULTS are not checked."""
         TrainerBase.train(self, self.start_iter, self.max_iter)
 
     def run_step(self) -> None:

@@ -19,6 +19,7 @@ from ..data import hash_dicts, load_training_dicts, seed_for
 from .assemble import assemble, final_config
 from .checks import check_config
 from .defaults import ConfigError
+from .evaluates import Evaluates
 from .file_checks import overwritten_file_problems
 from .given_step import GivenStep
 from .make_plan import make_plan
@@ -28,7 +29,7 @@ from .open_manifest import earlier_manifest, open_manifest
 from .plan import Plan, refuse_to_start
 from .run_step import StepRun
 from .schedule import SCHEDULE_REGISTRY, Schedule, build_schedule
-from .single_step import Evaluates, data_problems
+from .single_step import data_problems
 from .step import FILES
 from .step_selection import Selection, select_steps
 from .stored_proposals import check_proposal_sets

@@ -5,7 +5,7 @@ from .build import build_evaluator
 from .coco import PerClassCOCOEvaluator
 from .detections import DetectionsWriter
 from .proposals import ProposalRecallEvaluator
-from .recall import matched_overlaps, proposal_recall
+from .recall import RecallCurves, matched_overlaps, proposal_recall, recall_curves
 from .voc import VOCDetectionEvaluator, voc_average_precision
 
 __all__ = [
@@ -13,10 +13,12 @@ __all__ = [
     "DetectionsWriter",
     "PerClassCOCOEvaluator",
     "ProposalRecallEvaluator",
+    "RecallCurves",
     "VOCDetectionEvaluator",
     "build_evaluator",
     "class_thresholds",
     "matched_overlaps",
     "proposal_recall",
+    "recall_curves",
     "voc_average_precision",
 ]

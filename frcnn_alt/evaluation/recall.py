@@ -1,79 +1,156 @@
 """How many ground-truth boxes proposals cover: recall over IoU thresholds (paper section 4.1, Figure 4; SPEC 8.9).
 
-The paper does not state how boxes are matched. The default rule is that of py-faster-rcnn: one proposal covers one
-object, the best covered object is served first. "maximum" takes each object's best proposal regardless of the others.
+A proposal set is measured once: for several numbers of proposals an image, and for objects of every size, from the same
+overlaps. Recall of objects of one size is what the proposals reach if there are no others (detectron2's way): with the
+rule "one_to_one", objects of other sizes take no proposal away.
 
-Shape letters: G ground-truth boxes, R proposals of one image, B = 4.
+Shape letters: G objects of all images, N limits (numbers of proposals an image), T IoU thresholds.
 """
 
 import logging
-from typing import Any, Dict, Sequence
+from dataclasses import dataclass
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
-from detectron2.structures import Boxes, BoxMode, pairwise_iou
 
 from ..proposals.proposal_set import ProposalSet
+from .object_matching import OBJECT_SIZES, counted_objects, iou_with_objects, matched_overlaps, matching_rule
 
-__all__ = ["matched_overlaps", "proposal_recall"]
+__all__ = ["FIGURE_THRESHOLDS", "RecallCurves", "matched_overlaps", "proposal_recall", "recall_curves"]
 
+# Those of average recall, as of py-faster-rcnn, COCO and detectron2.
 IOU_PERCENTS = range(50, 100, 5)
-# IoUs are float32; a threshold in double precision would refuse an IoU that is exactly 0.7.
-IOU_THRESHOLDS = np.array(IOU_PERCENTS, dtype=np.float32) / np.float32(100)
+IOU_THRESHOLDS = tuple(percent / 100 for percent in IOU_PERCENTS)
+# The x axis of Figure 4, finely enough for a smooth curve.
+FIGURE_THRESHOLDS = tuple(percent / 100 for percent in range(50, 101))
 
 
-def _match_one_to_one(iou: np.ndarray) -> np.ndarray:
-    iou = iou.copy()
-    matched = np.zeros(len(iou), dtype=iou.dtype)
-    if iou.size == 0:
-        return matched
-    best_box = iou.argmax(axis=1)
-    best_iou = iou.max(axis=1)
-    for _ in range(min(iou.shape)):
-        gt = best_iou.argmax()
-        box = best_box[gt]
-        matched[gt] = best_iou[gt]
-        best_iou[gt] = -1
-        iou[:, box] = -1
-        # Only objects that wanted the box just taken need another one.
-        for other in np.flatnonzero((best_box == box) & (best_iou >= 0)):
-            best_box[other] = iou[other].argmax()
-            best_iou[other] = iou[other, best_box[other]]
-    return matched
+@dataclass(frozen=True, eq=False)
+class RecallCurves:
+    """Recall of one proposal set over the IoU at which an object counts as covered.
+
+    Recalls are shares, 0 to 1, as in Figure 4; NaN of a size of which there is no object.
+
+    Attributes:
+        dataset_name: that the set is of.
+        rule: by which proposals were matched.
+        limits: N numbers of proposals an image.
+        thresholds: T IoUs.
+        recall: size ("all", "small", "medium", "large") -> N x T.
+        average_recall: size -> N means over the IoUs 0.50, 0.55 ... 0.95, whatever `thresholds` are.
+        num_objects: size -> their number.
+        num_images: of the data set.
+        proposals_per_image: mean number of stored proposals, however many of them a limit lets pass.
+    """
+
+    dataset_name: str
+    rule: str
+    limits: Tuple[int, ...]
+    thresholds: Tuple[float, ...]
+    recall: Dict[str, np.ndarray]
+    average_recall: Dict[str, np.ndarray]
+    num_objects: Dict[str, int]
+    num_images: int
+    proposals_per_image: float
+
+    def at(self, limit: int, iou: float, size: str = "all") -> float:
+        """The recall of the best `limit` proposals at one of `thresholds`.
+
+        Raises:
+            ValueError: it was not measured there.
+        """
+        near = np.flatnonzero(np.isclose(self.thresholds, iou, rtol=0, atol=1e-6))
+        if limit not in self.limits or not len(near):
+            raise ValueError(f"recall was not measured for {limit} proposals at IoU {iou}, but for {self.limits}")
+        return float(self.recall[size][self.limits.index(limit), near[0]])
 
 
-def _match_maximum(iou: np.ndarray) -> np.ndarray:
-    return iou.max(axis=1, initial=0)
+def _covered(
+    proposal_set: ProposalSet, dataset_dicts: Sequence[Dict[str, Any]], limits: Sequence[int], rule: str
+) -> Tuple[Dict[Tuple[str, int], np.ndarray], int]:
+    """(size, limit) -> the IoUs that all objects of that size are covered with; the number of proposals."""
+    proposal_set.check_covers(dataset_dicts)
+    match = matching_rule(rule)
+    covered: Dict[Tuple[str, int], List[np.ndarray]] = {
+        (s, n): [np.zeros(0, "f4")] for s in OBJECT_SIZES for n in limits
+    }
+    num_proposals = 0
+    for dataset_dict in dataset_dicts:
+        boxes, _ = proposal_set[dataset_dict["image_id"]]
+        num_proposals += len(boxes)
+        gt_boxes, areas = counted_objects(dataset_dict)
+        if not len(gt_boxes):
+            continue
+        iou = iou_with_objects(gt_boxes, boxes[: max(limits)])
+        matched: Dict[bytes, List[np.ndarray]] = {}  # often all objects of an image have one size
+        for size, (smallest, largest) in OBJECT_SIZES.items():
+            of_size = (areas >= smallest) & (areas <= largest)
+            if not of_size.any():
+                continue
+            key = of_size.tobytes()
+            if key not in matched:
+                matched[key] = [match(iou[of_size, :limit]) for limit in limits]
+            for limit, overlaps in zip(limits, matched[key]):
+                covered[size, limit].append(overlaps)
+    return {key: np.concatenate(overlaps) for key, overlaps in covered.items()}, num_proposals
 
 
-_RULES = {"one_to_one": _match_one_to_one, "maximum": _match_maximum}
+def _recall(overlaps: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Share of G overlaps that reach each of T thresholds; NaN without any."""
+    if not len(overlaps):
+        return np.full(len(thresholds), np.nan)
+    # IoUs are float32; a threshold in double precision would refuse an IoU that is exactly 0.7.
+    return (overlaps[:, None] >= np.array(thresholds, dtype=np.float32)).mean(axis=0)
 
 
-def _pairwise_iou(gt_boxes: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    return pairwise_iou(Boxes(np.reshape(gt_boxes, (-1, 4))), Boxes(np.reshape(boxes, (-1, 4)))).numpy()
+def recall_curves(
+    proposal_set: ProposalSet,
+    dataset_dicts: Sequence[Dict[str, Any]],
+    limits: Sequence[int] = (300, 1000, 2000),
+    rule: str = "one_to_one",
+    thresholds: Sequence[float] = FIGURE_THRESHOLDS,
+) -> RecallCurves:
+    """Recall over IoU of the best proposals of each image, for several numbers of proposals and by object size.
 
-
-def matched_overlaps(boxes: np.ndarray, gt_boxes: np.ndarray, rule: str = "one_to_one") -> np.ndarray:
-    """Return for each ground-truth box of one image the IoU with the proposal matched to it.
+    Difficult and crowd objects do not count. Sizes are COCO's, by "area" of the annotations where they have one (a COCO
+    json does), else by the area of the box, in pixels of the original image. As in detectron2, but for images without
+    any proposal: their objects are missed here, and not counted there.
 
     Args:
-        boxes: R x 4, XYXY, continuous pixels.
-        gt_boxes: G x 4, same frame.
-        rule: "one_to_one": repeatedly the pair of highest IoU is matched and both are taken out, as py-faster-rcnn's
-            recall evaluation does; "maximum": the highest IoU over all proposals.
+        proposal_set: covers every image of `dataset_dicts`; its boxes are ordered by score.
+        dataset_dicts: detectron2 dicts with annotations.
+        limits: numbers of proposals an image, taken by descending score.
+        rule: "one_to_one" or "maximum", see :func:`matched_overlaps`.
+        thresholds: IoUs; an object covered with exactly that IoU counts.
 
-    Returns:
-        G float32 values, in the order of `gt_boxes`; 0 where no proposal is left or overlaps.
+    Raises:
+        ProposalSetError: an image is not in the set.
+        ValueError: no such rule, or no limit.
     """
-    return _RULES[rule](_pairwise_iou(gt_boxes, boxes))
-
-
-def _counted_boxes(dataset_dict: Dict[str, Any]) -> np.ndarray:
-    boxes = [
-        BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-        for annotation in dataset_dict.get("annotations", ())
-        if not annotation.get("iscrowd", 0) and not annotation.get("difficult", 0)
-    ]
-    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
+    if not limits or min(limits) < 1:
+        raise ValueError(f"limits are {list(limits)}: name at least one number of proposals, from 1 on.")
+    overlaps, num_proposals = _covered(proposal_set, dataset_dicts, limits, rule)
+    if not len(overlaps["all", limits[0]]):
+        logging.getLogger(__name__).warning(
+            f"no ground-truth object to recall in {len(dataset_dicts)} images of {proposal_set.dataset_name}: "
+            "its recalls are NaN"
+        )
+    recall, average, numbers = {}, {}, {}
+    for size in OBJECT_SIZES:
+        recall[size] = np.stack([_recall(overlaps[size, limit], thresholds) for limit in limits])
+        average[size] = np.array([_recall(overlaps[size, limit], IOU_THRESHOLDS).mean() for limit in limits])
+        numbers[size] = len(overlaps[size, limits[0]])
+    return RecallCurves(
+        dataset_name=proposal_set.dataset_name,
+        rule=rule,
+        limits=tuple(limits),
+        thresholds=tuple(thresholds),
+        recall=recall,
+        average_recall=average,
+        num_objects=numbers,
+        num_images=len(dataset_dicts),
+        proposals_per_image=num_proposals / len(dataset_dicts) if dataset_dicts else float("nan"),
+    )
 
 
 def proposal_recall(
@@ -82,51 +159,26 @@ def proposal_recall(
     limits: Sequence[int] = (50, 100, 300, 1000, 2000),
     rule: str = "one_to_one",
 ) -> Dict[str, float]:
-    """Recall of the best proposals of each image, for several numbers of proposals an image.
-
-    Difficult and crowd objects do not count.
+    """The figures of :func:`recall_curves` as detectron2's evaluators return theirs, in percent.
 
     Args:
-        proposal_set: covers every image of `dataset_dicts`.
-        dataset_dicts: detectron2 dicts with annotations.
-        limits: numbers of proposals an image, taken by descending score.
-        rule: see :func:`matched_overlaps`.
+        proposal_set, dataset_dicts, limits, rule: of :func:`recall_curves`.
 
     Returns:
-        In percent for each limit n: "recall50@n", "recall55@n" ... "recall95@n" (objects covered with at least that
-        IoU, of all objects) and "AR@n" (the mean of these ten). NaN, with a warning, if there are no objects. Also
-        "proposals_per_image", the mean number of stored proposals.
+        For each limit n: "recall50@n", "recall55@n" ... "recall95@n" (objects covered with at least that IoU, of all
+        objects), "AR@n" (the mean of these ten), and by size "ARs@n", "ARm@n", "ARl@n", as detectron2 calls them. NaN
+        if there are no objects, with a warning if there are none at all. Also "proposals_per_image", the mean number of
+        stored proposals.
 
     Raises:
         ProposalSetError: an image is not in the set.
     """
-    proposal_set.check_covers(dataset_dicts)
-    match = _RULES[rule]
-    overlaps = {limit: [np.zeros(0, np.float32)] for limit in limits}
-    num_proposals = 0
-    for dataset_dict in dataset_dicts:
-        boxes, _ = proposal_set[dataset_dict["image_id"]]
-        num_proposals += len(boxes)
-        gt_boxes = _counted_boxes(dataset_dict)
-        if len(gt_boxes):
-            iou = _pairwise_iou(gt_boxes, boxes[: max(limits)])
-            for limit in limits:
-                overlaps[limit].append(match(iou[:, :limit]))
-
+    curves = recall_curves(proposal_set, dataset_dicts, limits, rule, IOU_THRESHOLDS)
     results: Dict[str, float] = {}
-    for limit in limits:
-        matched = np.concatenate(overlaps[limit])
-        if len(matched):
-            recalls = 100.0 * (matched[:, None] >= IOU_THRESHOLDS).mean(axis=0)
-        else:
-            recalls = np.full(len(IOU_THRESHOLDS), np.nan)
-        for percent, recall in zip(IOU_PERCENTS, recalls):
-            results[f"recall{percent}@{limit}"] = float(recall)
-        results[f"AR@{limit}"] = float(recalls.mean())
-    results["proposals_per_image"] = num_proposals / len(dataset_dicts) if dataset_dicts else float("nan")
-    if np.isnan(recalls).any():
-        logging.getLogger(__name__).warning(
-            f"no ground-truth object to recall in {len(dataset_dicts)} images of {proposal_set.dataset_name}: "
-            "its recalls are NaN"
-        )
+    for row, limit in enumerate(limits):
+        for percent, recall in zip(IOU_PERCENTS, curves.recall["all"][row]):
+            results[f"recall{percent}@{limit}"] = 100.0 * float(recall)
+        for size, suffix in (("all", ""), ("small", "s"), ("medium", "m"), ("large", "l")):
+            results[f"AR{suffix}@{limit}"] = 100.0 * float(curves.average_recall[size][row])
+    results["proposals_per_image"] = curves.proposals_per_image
     return results

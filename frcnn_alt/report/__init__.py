@@ -5,6 +5,8 @@
 
 from .drawing import LabelledBox, class_color, draw_boxes
 from .html import write_report
+from .recall_figure import plot_recall_curves
+from .recall_files import recall_summary, write_average_recall_csv, write_recall_csv, write_recall_json
 from .run import ReportError, Run, StepRecord, read_run
 from .table import final_table
 from .tensorboard import write_tensorboard
@@ -17,7 +19,12 @@ __all__ = [
     "class_color",
     "draw_boxes",
     "final_table",
+    "plot_recall_curves",
     "read_run",
+    "recall_summary",
+    "write_average_recall_csv",
+    "write_recall_csv",
+    "write_recall_json",
     "write_report",
     "write_tensorboard",
 ]

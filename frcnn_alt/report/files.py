@@ -5,14 +5,19 @@ import os
 import shutil
 from typing import Iterator
 
-__all__ = ["new_folder", "write_text"]
+__all__ = ["new_folder", "write_bytes", "write_text"]
 
 
 def write_text(path: str, text: str) -> None:
     """Write `text` to `path`, replacing what was there in one go; folders are made as needed."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Write `content` to `path`, as `write_text` does."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(f"{path}.partial", "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(f"{path}.partial", "wb") as file:
+        file.write(content)
     os.replace(f"{path}.partial", path)
 
 

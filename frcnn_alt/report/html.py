@@ -10,6 +10,7 @@ from .page import PAGE
 from .pictures import SCORE_THRESHOLD, save_pictures
 from .plots import loss_limit, plot_class_bars, plot_losses, plot_recall_by_iou, plot_recall_by_number
 from .provenance import provenance_rows
+from .recall_in_training import plot_recall_over_iterations, recall_over_iterations
 from .run import Run, read_run
 from .text import average_precision_by_class, duration, percent
 
@@ -104,15 +105,20 @@ def _recall(run: Run) -> str:
     parts = []
     for dataset in run.test_datasets:
         recalls = {f"step {s.number}": s.recall[dataset] for s in run.steps if dataset in s.recall}
+        during = [(f"step {s.number}", s) for s in run.steps if recall_over_iterations(s, dataset)]
+        drawn = []
         if recalls:
+            drawn += [
+                ("Recall over the number of proposals", lambda theme, r=recalls: plot_recall_by_number(r, theme)),
+                ("Recall over the IoU threshold", lambda theme, r=recalls: plot_recall_by_iou(r, theme)),
+            ]
+        if during:
+            what = "Recall while the steps were trained"
+            drawn.append((what, lambda theme, d=during, n=dataset: plot_recall_over_iterations(d, n, theme)))
+        if drawn:
             note = f"Share of the objects of {escape(dataset)} that are covered; difficult ones are not counted."
-            drawn = plots(
-                [
-                    ("Recall over the number of proposals", lambda theme, r=recalls: plot_recall_by_number(r, theme)),
-                    ("Recall over the IoU threshold", lambda theme, r=recalls: plot_recall_by_iou(r, theme)),
-                ]
-            )
-            parts.append(f'<p class="soft">{note}</p>\n{drawn}\n{recall_table(recalls)}')
+            parts += [f'<p class="soft">{note}</p>', plots(drawn)]
+            parts += [recall_table(recalls)] if recalls else []
     return "\n".join(parts)
 
 
