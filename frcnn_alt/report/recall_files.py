@@ -10,6 +10,7 @@ import math
 import statistics
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
+import numpy as np
 from tabulate import tabulate
 
 from ..evaluation import RecallCurves
@@ -17,7 +18,7 @@ from .files import write_text
 from .recall_figure import Runs, runs_by_method
 from .text import percent
 
-__all__ = ["recall_summary", "write_average_recall_csv", "write_recall_csv", "write_recall_json"]
+__all__ = ["read_recall_json", "recall_summary", "write_average_recall_csv", "write_recall_csv", "write_recall_json"]
 
 _IOUS = (0.5, 0.7, 0.9)  # of the text
 
@@ -107,6 +108,35 @@ def write_recall_json(curves: Mapping[str, Runs], path: str) -> None:
         for method, number, run in _numbered(curves)
     ]
     write_text(path, json.dumps(runs, indent=1, allow_nan=False) + "\n")
+
+
+def _as_arrays(by_size: Mapping[str, Any]) -> Dict[str, np.ndarray]:
+    return {size: np.array(values, dtype=np.float64) for size, values in by_size.items()}  # None becomes NaN
+
+
+def read_recall_json(path: str) -> Dict[str, List[RecallCurves]]:
+    """Read what `write_recall_json` wrote: method -> its runs.
+
+    Raises:
+        OSError, ValueError, KeyError: there is no such file, or it is not one of these.
+    """
+    with open(path, encoding="utf-8") as file:
+        runs = json.load(file)
+    curves: Dict[str, List[RecallCurves]] = {}
+    for run in runs:
+        curve = RecallCurves(
+            dataset_name=run["dataset"],
+            rule=run["rule"],
+            limits=tuple(run["limits"]),
+            thresholds=tuple(run["thresholds"]),
+            recall=_as_arrays(run["recall"]),
+            average_recall=_as_arrays(run["average_recall"]),
+            num_objects=run["objects"],
+            num_images=run["images"],
+            proposals_per_image=run["proposals_per_image"],
+        )
+        curves.setdefault(run["method"], []).append(curve)
+    return curves
 
 
 def _cell(values: Sequence[float]) -> str:

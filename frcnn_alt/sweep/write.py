@@ -58,7 +58,7 @@ def write_tables(plan: SweepPlan, states: Mapping[str, str]) -> str:
         }
         for suffix, content in files.items():
             write_text(os.path.join(plan.folder, f"{table.name}.{suffix}"), content)
-        curves = recall_plots(table, plan.measurements[table.name], done)
+        curves = recall_plots(table, plan.measurements[table.name], done, plan.folder)
         results.append(TableResult(table, measured, comparisons, curves))
         texts.append(text)
     failed = {
