@@ -3,7 +3,7 @@
 import math
 from typing import Dict, List, Optional, Tuple
 
-__all__ = ["average_precision_by_class", "duration", "percent"]
+__all__ = ["average_precision_by_class", "duration", "milliseconds", "percent"]
 
 _CLASS_PREFIX = "AP50-"
 
@@ -16,6 +16,13 @@ def duration(seconds: Optional[float]) -> str:
     if whole >= 3600:
         return "{} h {:02d} min".format(*divmod(round(whole / 60), 60))
     return "{} min {:02d} s".format(*divmod(whole, 60)) if whole >= 60 else f"{whole} s"
+
+
+def milliseconds(value: Optional[float]) -> str:
+    """Return milliseconds with three figures, whole ones from 100 on; "-" for None."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
 def percent(value: Optional[float]) -> str:

@@ -1,0 +1,80 @@
+"""Images without a data set, as detectron2 dictionaries: those of a folder, or noise made on the spot.
+
+For what asks only for images, such as timing. Shape letters: R regions of an image.
+"""
+
+import os
+from typing import Any, Dict, List
+
+import numpy as np
+from detectron2.structures import BoxMode
+from PIL import Image
+
+from .images import image_size
+from .problems import DatasetError
+
+__all__ = ["add_random_regions", "read_image_folder", "write_noise_images"]
+
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+
+
+def read_image_folder(folder: str, limit: int) -> List[Dict[str, Any]]:
+    """Return the first `limit` images of a folder, sorted by name: file_name, image_id, height, width.
+
+    Raises:
+        DatasetError: there is no such folder, no image in it, or an image cannot be read.
+    """
+    if not os.path.isdir(folder):
+        raise DatasetError(f"{folder} is not a folder of images.")
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(_EXTENSIONS))
+    if not names:
+        raise DatasetError(f"{folder}: no image found; looked for {' '.join(_EXTENSIONS)}.")
+    return [_record(os.path.join(folder, name)) for name in names[:limit]]
+
+
+def _record(path: str) -> Dict[str, Any]:
+    size = image_size(path)
+    if size is None:
+        raise DatasetError(f"{path} cannot be read as an image: it is cut off, not an image, or too large.")
+    return {"file_name": path, "image_id": os.path.basename(path), "height": size[1], "width": size[0]}
+
+
+def write_noise_images(folder: str, height: int, width: int, number: int, *, seed: int = 0) -> List[Dict[str, Any]]:
+    """Write `number` JPEG files of soft coloured noise into `folder`; returns them like `read_image_folder`.
+
+    Args:
+        folder: exists.
+        height: in pixels.
+        width: in pixels.
+        number: of images.
+        seed: the same one gives the same images.
+    """
+    rng = np.random.default_rng(seed)
+    cells = (max(height // 8, 1), max(width // 8, 1), 3)  # soft, so that decoding takes as long as of a photograph
+    for index in range(number):
+        noise = Image.fromarray(rng.integers(0, 256, cells, dtype=np.uint8))
+        noise.resize((width, height), Image.BICUBIC).save(os.path.join(folder, f"{index:05d}.jpg"), quality=92)
+    return read_image_folder(folder, number)
+
+
+def add_random_regions(records: List[Dict[str, Any]], regions: int, *, seed: int = 0) -> List[Dict[str, Any]]:
+    """Return `records` with `regions` random boxes each as stored proposals, in the form of detectron2's own files.
+
+    Corners are uniform in the image, scores fall from the first to the last. Boxes that are narrower or lower than 16
+    pixels, where the image is larger, are widened to that.
+    """
+    rng = np.random.default_rng(seed)
+    return [{**record, **_random_regions(record, regions, rng)} for record in records]
+
+
+def _random_regions(record: Dict[str, Any], regions: int, rng: np.random.Generator) -> Dict[str, Any]:
+    size = np.array([record["width"], record["height"]], np.float32)
+    least = np.minimum(16, size)
+    corners = np.sort(rng.random((2, regions, 2), dtype=np.float32) * size, axis=0)  # (top left, bottom right)
+    corners[1] = np.maximum(corners[1], corners[0] + least)
+    corners -= np.maximum(corners[1:] - size, 0)  # back into the image
+    return {
+        "proposal_boxes": np.concatenate([corners[0], corners[1]], axis=1),  # (R, 4)
+        "proposal_objectness_logits": np.linspace(1, 0, regions, dtype=np.float32),
+        "proposal_bbox_mode": BoxMode.XYXY_ABS,
+    }

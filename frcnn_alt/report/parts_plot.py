@@ -1,0 +1,69 @@
+"""Stacked bars of the time by part: this machine's systems above, the paper's below on an axis of their own."""
+
+import os
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .text import milliseconds
+
+__all__ = ["save_parts_plot"]
+
+# Okabe and Ito's colours, which colour-blind people tell apart; what the paper did not measure is grey.
+_PARTS = {
+    "image_preparation": ("image preparation", "#b8bcc2"),
+    "conv": ("conv", "#0072B2"),
+    "proposals": ("proposal", "#E69F00"),
+    "region_wise": ("region-wise", "#009E73"),
+    "rest": ("the rest", "#6b7078"),
+}
+_LEAST_SHARE = 0.07  # of the axis, of a bar with its number in it
+
+Row = Tuple[str, Mapping[str, Optional[float]]]
+
+
+def _bars(axes: Axes, rows: Sequence[Row], title: str) -> None:
+    longest = max(sum(times.get(part) or 0.0 for part in _PARTS) for _, times in rows)
+    for place, (_, times) in enumerate(rows):
+        left = 0.0
+        for part, (_, color) in _PARTS.items():
+            width = times.get(part) or 0.0
+            axes.barh(place, width, left=left, height=0.62, color=color, edgecolor="white", linewidth=0.6)
+            if width > _LEAST_SHARE * longest:
+                axes.text(left + width / 2, place, milliseconds(width), ha="center", va="center", color="white")
+            left += width
+        axes.text(left + 0.012 * longest, place, milliseconds(left), va="center", fontweight="bold")
+    axes.set(xlim=(0, 1.12 * longest), yticks=range(len(rows)), yticklabels=[name for name, _ in rows], xlabel="ms")
+    axes.set_title(title, loc="left")
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#d0d4d9", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def save_parts_plot(systems: Sequence[Dict[str, Any]], paper: Mapping[str, Mapping[str, float]], path: str) -> None:
+    """Write a PNG file, replacing what was there in one go.
+
+    Args:
+        systems: of `parts_data`.
+        paper: what the paper's rows are called -> milliseconds by part; may be empty.
+        path: its folder exists.
+    """
+    panels: List[Tuple[str, List[Row]]] = [
+        ("measured: ms an image", [(system["name"], system["milliseconds"]) for system in systems])
+    ]
+    if paper:
+        panels.append(("the paper, on a K40 (Selective Search on a CPU)", list(paper.items())))
+    heights = [1.1 + 0.5 * len(rows) for _, rows in panels]
+    with matplotlib.rc_context({"font.size": 9, "axes.titlesize": 10, "text.parse_math": False}):
+        figure = Figure(figsize=(8, sum(heights) + 0.5), layout="constrained")
+        all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, (title, rows) in zip(all_axes, panels):
+            _bars(axes, rows, title)
+        handles = [matplotlib.patches.Patch(color=color, label=label) for label, color in _PARTS.values()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(_PARTS), frameon=False)
+        figure.savefig(f"{path}.partial", format="png", dpi=130)
+    os.replace(f"{path}.partial", path)
