@@ -22,6 +22,7 @@ from .timing import PARTS, Clock, time_parts, time_whole
 __all__ = ["PartTimes", "TimedSystem", "measure_parts"]
 
 _COLUMNS = (*PARTS, "total", "whole")
+_Counts = Tuple[Optional[int], Optional[int]]  # regions, detections
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class PartTimes:
             so that the medians of the parts add up to it nearly. "whole" was measured by itself, without borders.
         spread: the same keys -> lower and upper quartile over the images.
         regions: median number of regions that the RoI heads were given; None without RoI heads.
+        detections: median number of detections; None where there are none to be had.
         images: how many.
         repetitions: of each.
     """
@@ -63,6 +65,7 @@ class PartTimes:
     milliseconds: Dict[str, Optional[float]]
     spread: Dict[str, Optional[Tuple[float, float]]]
     regions: Optional[float]
+    detections: Optional[float]
     images: int
     repetitions: int
 
@@ -87,7 +90,7 @@ def measure_parts(
     if repetitions < 1 or not all(system.records for system in systems):
         raise ValueError("there is nothing to measure: at least one repetition over one image is needed")
     times: List[List[np.ndarray]] = [[] for _ in systems]
-    regions: List[List[Optional[int]]] = [[] for _ in systems]
+    counts: List[List[_Counts]] = [[] for _ in systems]
     steps = sum(len(system.records) * repetitions + warm_up for system in systems)
     with tqdm(total=steps, desc="Timing", unit="image", disable=None) as progress:
         for system in systems:
@@ -96,14 +99,14 @@ def measure_parts(
                     _run(system, system.records[index % len(system.records)])
                     progress.update()
         for repetition in range(repetitions):
-            for system, of_system, regions_of_system in zip(systems, times, regions):
+            for system, of_system, counts_of_system in zip(systems, times, counts):
                 with _inference(system.model):
                     for index, record in enumerate(system.records):
-                        row, count = _measure(system, record, clock, split_first=(index + repetition) % 2 == 0)
+                        row, counted = _measure(system, record, clock, split_first=(index + repetition) % 2 == 0)
                         of_system.append(row)
-                        regions_of_system.append(count)
+                        counts_of_system.append(counted)
                         progress.update()
-    return [_summary(system, np.array(rows), found) for system, rows, found in zip(systems, times, regions)]
+    return [_summary(system, np.array(rows), counted) for system, rows, counted in zip(systems, times, counts)]
 
 
 @contextlib.contextmanager
@@ -119,38 +122,40 @@ def _run(system: TimedSystem, record: Dict[str, Any]) -> Any:
 
 def _measure(
     system: TimedSystem, record: Dict[str, Any], clock: Clock, *, split_first: bool
-) -> Tuple[List[float], Optional[int]]:
-    """One row of `_COLUMNS`, in seconds, NaN for parts that are not there; and the number of regions."""
+) -> Tuple[List[float], _Counts]:
+    """One row of `_COLUMNS`, in seconds, NaN for parts that are not there; and the numbers of boxes."""
 
     def run() -> Any:
         return _run(system, record)
 
     if not split_first:
         whole = time_whole(system.model, run, clock=clock)
-    seconds, regions, _ = time_parts(system.model, run, clock=clock)
+    seconds, regions, output = time_parts(system.model, run, clock=clock)
     if split_first:
         whole = time_whole(system.model, run, clock=clock)
     if seconds["proposals"] is None and system.external_proposals is not None:
         seconds["proposals"] = system.external_proposals / 1000
         whole += seconds["proposals"]
     parts = [np.nan if seconds[part] is None else seconds[part] for part in PARTS]
-    return [*parts, float(np.nansum(parts)), whole], regions
+    detections = len(output[0]["instances"]) if output and "instances" in output[0] else None
+    return [*parts, float(np.nansum(parts)), whole], (regions, detections)
 
 
-def _summary(system: TimedSystem, rows: np.ndarray, regions: List[Optional[int]]) -> PartTimes:
+def _summary(system: TimedSystem, rows: np.ndarray, counts: List[_Counts]) -> PartTimes:
     """Rows: (T * I, P), seconds, repetition by repetition."""
     images = len(system.records)
     by_image = np.median(1000 * rows.reshape(-1, images, len(_COLUMNS)), axis=0)  # (I, P)
     lower, middle, upper = np.percentile(by_image, [25, 50, 75], axis=0)
     there = {name: not np.isnan(value) for name, value in zip(_COLUMNS, middle)}
-    counted = [count for count in regions if count is not None]
+    regions, detections = (None if None in column else float(np.median(column)) for column in zip(*counts))
     return PartTimes(
         name=system.name,
         milliseconds={name: float(value) if there[name] else None for name, value in zip(_COLUMNS, middle)},
         spread={
             name: (float(low), float(high)) if there[name] else None for name, low, high in zip(_COLUMNS, lower, upper)
         },
-        regions=float(np.median(counted)) if counted else None,
+        regions=regions,
+        detections=detections,
         images=images,
         repetitions=len(rows) // images,
     )

@@ -1,9 +1,9 @@
 """The time of an image by part, beside the paper's Table 5: as JSON for programs, as a table for people, as a picture.
 
 ``parts.json``: {"systems": [{"name", "config", "weights", "device", "images_from", "proposals_from", "images",
-"repetitions", "regions", "milliseconds": {part: median or null}, "spread": {part: [lower, upper quartile] or null}}],
-"machine", "versions", "command"}. The parts are those of ``evaluation.PARTS``; beside them stand "total", their sum,
-and "whole", the time of the whole measured by itself.
+"repetitions", "regions", "detections", "milliseconds": {part: median or null}, "spread": {part: [lower, upper quartile]
+or null}}], "machine", "versions", "command"}. The parts are those of ``evaluation.PARTS``; beside them stand "total",
+their sum, and "whole", the time of the whole measured by itself.
 """
 
 import dataclasses
@@ -76,7 +76,7 @@ def write_parts(data: Dict[str, Any], folder: str, paper_rows: Optional[Sequence
     paths = [os.path.join(folder, f"parts.{ending}") for ending in ("json", "md", "png")]
     write_text(paths[0], json.dumps(data, indent=2, allow_nan=False) + "\n")
     write_text(paths[1], parts_markdown(data, paper_rows) + "\n")
-    save_parts_plot(data["systems"], {name: PAPER_ROWS[name] for name in _shown(paper_rows)}, paths[2])
+    save_parts_plot(data, {name: PAPER_ROWS[name] for name in _shown(paper_rows)}, paths[2])
     return paths
 
 
@@ -114,7 +114,7 @@ def _table(data: Dict[str, Any], paper_rows: Optional[Sequence[str]], style: str
         rows.append([system["name"], *cells, f"{1000 / times['whole']:.2g}"])
     for name in _shown(paper_rows):
         row = PAPER_ROWS[name]
-        cells = [f"{row[key]:g}" if key in row else "-" for key in _COLUMNS]
+        cells = [milliseconds(row.get(key)) for key in _COLUMNS]
         rows.append([f"the paper, K40: {name}", *cells, f"{row['images_per_second']:.2g}"])
     header = ["ms an image", *_COLUMNS.values(), "images per second"]
     return _tabulate(rows, header, style)
@@ -137,10 +137,10 @@ def _quartiles(data: Dict[str, Any], style: str) -> str:
 def _systems(data: Dict[str, Any], style: str) -> str:
     rows = []
     for system in data["systems"]:
-        regions = "-" if system["regions"] is None else f"{system['regions']:g}"
+        counts = ["-" if system[key] is None else f"{system[key]:g}" for key in ("regions", "detections")]
         images = f"{system['images']}: {system['images_from']}"
-        rows.append([system["name"], system["config"], system["weights"], system["device"], images, regions])
-    header = ["system", "config", "weights", "device", "images", "regions an image"]
+        rows.append([system["name"], system["config"], system["weights"], system["device"], images, *counts])
+    header = ["system", "config", "weights", "device", "images", "regions an image", "detections"]
     return _tabulate(rows, header, style, text_columns=5)
 
 
@@ -170,7 +170,7 @@ def _notes(data: Dict[str, Any], paper_rows: Optional[Sequence[str]]) -> List[st
     if _shown(paper_rows):
         notes.append(
             "The paper's rows are its Table 5, on a K40 with Selective Search on a CPU; its total is of three columns. "
-            "The demo of its release times resizing with conv, the RPN's NMS with region-wise, the detector's not at all."
+            "The demo of its release times resizing with conv, the RPN's NMS with region-wise, not the detector's."
         )
     return notes
 

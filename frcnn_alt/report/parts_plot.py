@@ -17,7 +17,7 @@ _PARTS = {
     "conv": ("conv", "#0072B2"),
     "proposals": ("proposal", "#E69F00"),
     "region_wise": ("region-wise", "#009E73"),
-    "rest": ("the rest", "#6b7078"),
+    "rest": ("the rest", "#CC79A7"),
 }
 _LEAST_SHARE = 0.07  # of the axis, of a bar with its number in it
 
@@ -32,10 +32,13 @@ def _bars(axes: Axes, rows: Sequence[Row], title: str) -> None:
             width = times.get(part) or 0.0
             axes.barh(place, width, left=left, height=0.62, color=color, edgecolor="white", linewidth=0.6)
             if width > _LEAST_SHARE * longest:
-                axes.text(left + width / 2, place, milliseconds(width), ha="center", va="center", color="white")
+                ink = "white" if part in ("conv", "region_wise") else "black"
+                axes.text(left + width / 2, place, milliseconds(times[part]), ha="center", va="center", color=ink)
             left += width
-        axes.text(left + 0.012 * longest, place, milliseconds(left), va="center", fontweight="bold")
-    axes.set(xlim=(0, 1.12 * longest), yticks=range(len(rows)), yticklabels=[name for name, _ in rows], xlabel="ms")
+        axes.text(left + 0.012 * longest, place, milliseconds(times["total"]), va="center", fontweight="bold")
+    axes.set(
+        xlim=(0, 1.12 * longest), yticks=range(len(rows)), yticklabels=[name for name, _ in rows], xlabel="ms an image"
+    )
     axes.set_title(title, loc="left")
     axes.invert_yaxis()
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -44,19 +47,27 @@ def _bars(axes: Axes, rows: Sequence[Row], title: str) -> None:
     axes.set_axisbelow(True)
 
 
-def save_parts_plot(systems: Sequence[Dict[str, Any]], paper: Mapping[str, Mapping[str, float]], path: str) -> None:
+def _where(data: Dict[str, Any]) -> str:
+    """The processor that the systems ran on."""
+    machine = data["machine"]
+    if any(system["device"].startswith("cuda") for system in data["systems"]):
+        return machine["gpu"] or "GPU"
+    return f"{machine['cpu'] or 'CPU'}, {machine['threads']} threads"
+
+
+def save_parts_plot(data: Dict[str, Any], paper: Mapping[str, Mapping[str, float]], path: str) -> None:
     """Write a PNG file, replacing what was there in one go.
 
     Args:
-        systems: of `parts_data`.
+        data: of `parts_data`.
         paper: what the paper's rows are called -> milliseconds by part; may be empty.
         path: its folder exists.
     """
     panels: List[Tuple[str, List[Row]]] = [
-        ("measured: ms an image", [(system["name"], system["milliseconds"]) for system in systems])
+        (f"measured on {_where(data)}", [(system["name"], system["milliseconds"]) for system in data["systems"]])
     ]
     if paper:
-        panels.append(("the paper, on a K40 (Selective Search on a CPU)", list(paper.items())))
+        panels.append(("the paper: K40 GPU (Selective Search on a CPU)", list(paper.items())))
     heights = [1.1 + 0.5 * len(rows) for _, rows in panels]
     with matplotlib.rc_context({"font.size": 9, "axes.titlesize": 10, "text.parse_math": False}):
         figure = Figure(figsize=(8, sum(heights) + 0.5), layout="constrained")

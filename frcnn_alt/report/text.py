@@ -19,9 +19,9 @@ def duration(seconds: Optional[float]) -> str:
 
 
 def milliseconds(value: Optional[float]) -> str:
-    """Return milliseconds with three figures, whole ones from 100 on; "-" for None."""
-    if value is None:
-        return "-"
+    """Return milliseconds with three figures, whole ones from 100 on, an int as it is; "-" for None."""
+    if value is None or isinstance(value, int):
+        return "-" if value is None else str(value)
     return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
