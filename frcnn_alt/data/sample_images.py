@@ -60,21 +60,21 @@ def write_noise_images(folder: str, height: int, width: int, number: int, *, see
 def add_random_regions(records: List[Dict[str, Any]], regions: int, *, seed: int = 0) -> List[Dict[str, Any]]:
     """Return `records` with `regions` random boxes each as stored proposals, in the form of detectron2's own files.
 
-    Corners are uniform in the image, scores fall from the first to the last. Boxes that are narrower or lower than 16
-    pixels, where the image is larger, are widened to that.
+    Widths and heights are uniform from 16 pixels to the image's, places uniform in the image; scores fall from the
+    first to the last.
     """
     rng = np.random.default_rng(seed)
     return [{**record, **_random_regions(record, regions, rng)} for record in records]
 
 
 def _random_regions(record: Dict[str, Any], regions: int, rng: np.random.Generator) -> Dict[str, Any]:
-    size = np.array([record["width"], record["height"]], np.float32)
-    least = np.minimum(16, size)
-    corners = np.sort(rng.random((2, regions, 2), dtype=np.float32) * size, axis=0)  # (top left, bottom right)
-    corners[1] = np.maximum(corners[1], corners[0] + least)
-    corners -= np.maximum(corners[1:] - size, 0)  # back into the image
+    image = np.array([record["width"], record["height"]], np.float32)
+    least = np.minimum(16, image)
+    sizes = least + rng.random((regions, 2), dtype=np.float32) * (image - least)
+    top_left = rng.random((regions, 2), dtype=np.float32) * (image - sizes)
+    bottom_right = np.minimum(top_left + sizes, image)  # it may be larger by rounding
     return {
-        "proposal_boxes": np.concatenate([corners[0], corners[1]], axis=1),  # (R, 4)
+        "proposal_boxes": np.concatenate([top_left, bottom_right], axis=1),  # (R, 4)
         "proposal_objectness_logits": np.linspace(1, 0, regions, dtype=np.float32),
         "proposal_bbox_mode": BoxMode.XYXY_ABS,
     }

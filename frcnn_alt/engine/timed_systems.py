@@ -127,7 +127,10 @@ def _settle_weights(cfg: CfgNode, random_weights: bool, name: str) -> None:
 
 def _build_model(cfg: CfgNode) -> nn.Module:
     seed_all_rng(max(cfg.SEED, 0))
-    model = build_model(cfg)
+    try:
+        model = build_model(cfg)
+    except Exception as error:  # whatever a component's constructor objects to is the user's to mend
+        raise ConfigError(f"The network cannot be built: {type(error).__name__}: {error}") from error
     if not is_split(model):
         raise ConfigError(
             f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is no R-CNN: it has no proposal generator and no "
