@@ -99,10 +99,11 @@ def _systems(args: argparse.Namespace, scratch: str) -> List[SystemToTime]:
 
 def run(args: argparse.Namespace) -> int:
     """Measure as `args` say."""
-    machine = {**describe_machine(), "load_average": load_average()}
+    machine = {**describe_machine(), "load_before": load_average()}
     with tempfile.TemporaryDirectory() as scratch:
         systems = _systems(args, scratch)
         times = measure_parts([one.system for one in systems], repetitions=args.repetitions, warm_up=args.warm_up)
+    machine["load_after"] = load_average()  # what else the machine did
     data = parts_data(times, [one.facts for one in systems], machine, describe_versions(), sys.argv)
     print(parts_text(data, args.paper_row))
     if args.output:

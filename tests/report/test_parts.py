@@ -17,7 +17,7 @@ FACTS = {
     "images_from": "noise of 600x800, made on the spot",
     "proposals_from": None,
 }
-MACHINE = {"platform": "Linux", "cpu": "Some CPU", "cpu_cores": 2, "threads": 1, "gpu": None, "load_average": 1.5}
+MACHINE = {"platform": "Linux", "cpu": "Some CPU", "cpu_cores": 2, "threads": 1, "gpu": None, "load_before": 1.5}
 
 
 def times(name="ZF", **milliseconds):
@@ -73,7 +73,7 @@ def test_table_has_the_papers_layout_and_the_measured_figures():
     assert rows(text, "quartiles")["ZF"]["conv"] == "90.2 to 110"
     assert rows(text, "system")["ZF"]["detections"] == "2511.5"
     assert "python tools/benchmark_parts.py --name 'a b'" in text
-    assert "cpu Some CPU, cpu_cores 2, threads 1, gpu none, load_average 1.5" in text
+    assert "cpu Some CPU, cpu_cores 2, threads 1, gpu none, load_before 1.5" in text
     assert "images per second" in parts_text(data()) and "|" not in parts_text(data())
 
 

@@ -66,6 +66,7 @@ def test_noise_images_and_random_weights(benchmark, tmp_path):
     assert "Random weights" in printed and "K40: ZF" in printed and "K40: VGG" not in printed
     written = json.loads((tmp_path / "measured" / "parts.json").read_text())
     assert written["machine"]["threads"] == torch.get_num_threads() and written["versions"]["torch"]
+    assert {"cpu", "gpu", "load_before", "load_after"} < set(written["machine"])
     assert "K40: ZF" in (tmp_path / "measured" / "parts.md").read_text()
     assert (tmp_path / "measured" / "parts.png").read_bytes().startswith(b"\x89PNG")
 
