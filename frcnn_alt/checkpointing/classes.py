@@ -110,7 +110,7 @@ def select_classes(
 def _names(remembered: Optional[Sequence[str]], given: Optional[Sequence[str]], path: str) -> List[str]:
     if remembered is None and given is None:
         raise CheckpointError(
-            f"{path} does not tell which classes its rows are of, as files of other programs and earlier versions do not: "
+            f"{path} does not tell which classes its rows are of (files of other programs or earlier versions do not): "
             "say it with --from-classes (voc, coco, a data set, or a file with one name a line)."
         )
     if remembered is not None and given is not None:

@@ -48,6 +48,6 @@ def class_problems(cfg: CfgNode) -> List[str]:
                 problems.append(
                     f"DATASETS.TEST: {name} has other classes than {training_set} of DATASETS.TRAIN, or the same in "
                     f"another order: class {different.place} is {different.ours} in training, {different.theirs} "
-                    "there. Leave it out; tools/convert_weights.py --classes makes a detector of its classes afterwards."
+                    "there. Leave it out, and let tools/convert_weights.py --classes make a detector of its classes."
                 )
     return problems
