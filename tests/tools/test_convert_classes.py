@@ -84,7 +84,7 @@ def test_what_was_chosen_once_can_be_chosen_from_again(tmp_path, convert, coco_f
     pets = [tmp_path / "voc.pth", "--classes", tmp_path / "pets.txt", "--synonym", "hound=dog"]
     pets += ["-o", tmp_path / "pets.pth"]
     status, printed = convert(*pets)
-    assert status == 2 and "(21," in printed and "--config-file is that of the model" in printed  # VOC's config has 20
+    assert status == 2 and "(21," in printed and "Give the config of the model" in printed  # VOC's config has 20
     assert not (tmp_path / "pets.pth").exists()
     status, printed = convert(*pets, "DATASETS.TRAIN", "()", "MODEL.ROI_HEADS.NUM_CLASSES", 2)
     assert status == 0 and row_of_table(printed, "hound") == ["0", "hound", "11", "dog"], printed
