@@ -59,8 +59,8 @@ def check_shapes(checkpoint: Mapping[str, Any], model: nn.Module, path: str) -> 
         match_initial_weights(wanted, {"": path}, lambda source: checkpoint["model"], may_be_missing=("",))
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error} Give the config of the model that is to load the file (--config-file, KEY VALUE): with the anchors "
-            "of the detector (MODEL.ANCHOR_GENERATOR.SIZES) and data sets of the classes to keep."
+            f"{error} Give the config of the model that is to load the file (--config-file, KEY VALUE): with the "
+            "anchors of the detector (MODEL.ANCHOR_GENERATOR.SIZES) and data sets of the classes to keep."
         ) from None
     not_used = [name for name in checkpoint["model"] if name not in wanted]
     return {**checkpoint, "frcnn_alt": {**checkpoint["frcnn_alt"], "not_used": not_used}}
