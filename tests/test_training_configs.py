@@ -1,9 +1,12 @@
 """The leaves' numbers, which are those of SPEC 6.1 (schedules by training set), 6.5 and 3.3 (COCO), 7 (joint)."""
 
+import argparse
+import os
 from pathlib import Path
 
 import frcnn_alt
 from frcnn_alt.engine import build_schedule, configure_step
+from frcnn_alt.engine.defaults import setup_cfg
 from frcnn_alt.engine.meta_model import build_meta_model
 
 import pytest
@@ -20,6 +23,8 @@ SCHEDULES = {
     "vgg16_4step_voc0712": {**VOC07, "STEP2": (2, 60000, (30000,), 0.001)},
     "vgg16_4step_voc07pp12": {**VOC07, "STEP2": (2, 100000, (40000, 80000), 0.001)},
     "vgg16_4step_coco": COCO,
+    "vgg16_4step_coco_voc0712": {**VOC07, "STEP2": (2, 60000, (30000,), 0.001)},
+    "vgg16_4step_coco_voc07pp12": {**VOC07, "STEP2": (2, 100000, (40000, 80000), 0.001)},
 }
 DATA_SETS = {
     "zf_4step": (("voc_2007_trainval",), ("voc_2007_test",)),
@@ -28,6 +33,8 @@ DATA_SETS = {
     "vgg16_4step_voc0712": (("voc_2007_trainval", "voc_2012_trainval"), ("voc_2007_test",)),
     "vgg16_4step_voc07pp12": (("voc_2007_trainval", "voc_2007_test", "voc_2012_trainval"), ()),
     "vgg16_4step_coco": (("coco_2014_train",), ("coco_2014_val",)),
+    "vgg16_4step_coco_voc0712": (("voc_2007_trainval", "voc_2012_trainval"), ("voc_2007_test",)),
+    "vgg16_4step_coco_voc07pp12": (("voc_2007_trainval", "voc_2007_test", "voc_2012_trainval"), ()),
     "zf_joint": (("voc_2007_trainval",), ("voc_2007_test",)),
     "vgg16_joint": (("voc_2007_trainval",), ("voc_2007_test",)),
     "zf_joint_nonapproximate": (("voc_2007_trainval",), ("voc_2007_test",)),
@@ -90,6 +97,17 @@ def test_coco_differs_from_voc_in_anchors_background_and_classes_alone():
     assert coco.MODEL.RPN.POST_NMS_TOPK_TEST == 300 and coco.INPUT.MIN_SIZE_TRAIN == (600,)
     keys = ("ANCHOR_GENERATOR.SIZES", "ROI_HEADS.IOU_THRESHOLDS", "ROI_HEADS.IOU_LABELS", "ROI_HEADS.NUM_CLASSES")
     assert with_values_of(voc, coco, keys) == voc
+
+
+@pytest.mark.parametrize("data", ["voc0712", "voc07pp12"])
+def test_after_coco_only_the_initial_weights_differ_and_are_what_the_coco_run_leaves(data):
+    """ "In place of ImageNet" (SPEC 8.11): section 3.2's procedure as it is, VOC's nine anchors included."""
+    after, before = load(f"vgg16_4step_coco_{data}"), load(f"vgg16_4step_{data}")
+    coco = argparse.Namespace(config_file=str(CONFIGS / "vgg16_4step_coco.yaml"), opts=[])
+    assert os.path.join(setup_cfg(coco).OUTPUT_DIR, "model_final.pth") == after.MODEL.WEIGHTS
+    assert build_meta_model(after).proposal_generator.anchor_generator.num_anchors == [9]
+    after.MODEL.WEIGHTS = before.MODEL.WEIGHTS
+    assert after == before
 
 
 def test_coco_network_has_12_anchors_24_scores_and_48_deltas():

@@ -1,6 +1,7 @@
 """Weight files in and out: safe reading, foreign formats, atomic writing, hand-over between steps by component."""
 
 from .checkpointer import SafeCheckpointer
+from .classes import check_classes, select_classes
 from .components import (
     NEW,
     InitialWeights,
@@ -14,6 +15,7 @@ from .errors import CheckpointError
 from .fit import fit_to_model
 from .pixels import check_pixels, pixel_disagreement, pixels_of_config, pixels_of_model
 from .read import file_sha256, is_remote, missing_files, read_checkpoint, weight_files, write_checkpoint
+from .same_class import first_difference, rows_of_classes
 from .whole import load_whole_network, match_whole_network
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "CheckpointError",
     "InitialWeights",
     "SafeCheckpointer",
+    "check_classes",
     "check_pixels",
     "file_sha256",
+    "first_difference",
     "fit_to_model",
     "hash_tensors",
     "is_remote",
@@ -36,6 +40,8 @@ __all__ = [
     "pixels_of_config",
     "pixels_of_model",
     "read_checkpoint",
+    "rows_of_classes",
+    "select_classes",
     "select_components",
     "weight_files",
     "write_checkpoint",

@@ -6,7 +6,7 @@ pixels ask for; naming, resume, `last_checkpoint` and the loading itself are det
 """
 
 import os
-from typing import Any, Dict
+from typing import Any, Dict, Mapping, Optional
 
 from detectron2.checkpoint import DetectionCheckpointer
 
@@ -25,9 +25,10 @@ class SafeCheckpointer(DetectionCheckpointer):
     """
 
     _weights = ""  # as it was asked for: a file, or the two of a pair
+    record: Optional[Mapping[str, Any]] = None  # what files are to remember under "frcnn_alt", such as their classes
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write ``<save_dir>/<name>.pth`` with the model, the checkpointables and `kwargs`.
+        """Write ``<save_dir>/<name>.pth`` with the model, the checkpointables, `kwargs` and the `record`.
 
         Raises:
             OSError: the file cannot be written (disk full, folder gone); the earlier checkpoint stays usable.
@@ -37,6 +38,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         data = {"model": self.model.state_dict()}
         data.update({key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()})
         data.update(kwargs)
+        if self.record:
+            data["frcnn_alt"] = dict(self.record)
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         write_checkpoint(data, path)

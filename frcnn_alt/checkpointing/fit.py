@@ -73,7 +73,8 @@ def _fit_box_predictor(state: State, model: nn.Module, refuse: Callable[[str], N
         refuse(
             f"it tells {num_classes} classes apart, and the model of this config {model_classes} "
             f"(MODEL.ROI_HEADS.NUM_CLASSES): its last layers (cls_score, bbox_pred) fit that number only. Set it to "
-            f"{num_classes}, or start from ImageNet weights"
+            f"{num_classes}, or keep the rows of some classes with tools/convert_weights.py --classes, or start from "
+            "ImageNet weights"
         )
     if predictor.bbox_pred.out_features != 4 * num_classes:
         refuse(

@@ -1,10 +1,11 @@
 """Loading a network that is to be whole: every tensor of the model comes from the file, or it is refused."""
 
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
 
+from .classes import check_classes
 from .components import match_initial_weights
 from .errors import CheckpointError
 from .fit import fit_to_model
@@ -15,7 +16,7 @@ __all__ = ["load_whole_network", "match_whole_network"]
 
 
 def match_whole_network(
-    model: nn.Module, path: str, pixels: Mapping[str, Any]
+    model: nn.Module, path: str, pixels: Mapping[str, Any], data_sets: Optional[Mapping[str, Sequence[str]]] = None
 ) -> Tuple[Dict[str, torch.Tensor], List[str]]:
     """Compare a trained network in a file with a model; nothing is copied.
 
@@ -23,15 +24,21 @@ def match_whole_network(
         model: may be on the "meta" device.
         path: any weight file that `read_checkpoint` reads.
         pixels: of `pixels_of_config`, what the model will be fed.
+        data_sets: of `class_names_of`, on what it will be measured or trained. A model without "roi_heads" tells no
+            classes apart.
 
     Returns:
         The file's tensors by the model's names, and the names of tensors and layers in the file that the model has no
         use for, sorted.
 
     Raises:
-        CheckpointError: the file cannot be read, was trained on other pixels, or is of another network.
+        CheckpointError: the file cannot be read, was trained on other pixels, remembers other classes, or is of another
+            network.
     """
-    checkpoint = fit_to_model(read_checkpoint(path), model)
+    checkpoint = read_checkpoint(path)
+    if hasattr(model, "roi_heads"):
+        check_classes(checkpoint.get("frcnn_alt", {}), data_sets or {}, path)
+    checkpoint = fit_to_model(checkpoint, model)
     check_pixels(checkpoint.get("frcnn_alt", {}), pixels, path)
     state = checkpoint["model"]
     matched = match_initial_weights(model.state_dict(), {"": path}, lambda source: state)
@@ -42,12 +49,14 @@ def match_whole_network(
     return {name: state[name] for name in matched.source}, sorted(unused)
 
 
-def load_whole_network(model: nn.Module, path: str, pixels: Mapping[str, Any]) -> List[str]:
+def load_whole_network(
+    model: nn.Module, path: str, pixels: Mapping[str, Any], data_sets: Optional[Mapping[str, Sequence[str]]] = None
+) -> List[str]:
     """Load a trained network, of which nothing may start new; arguments and errors as in `match_whole_network`.
 
     Returns:
         The names of tensors and layers in the file that the model has no use for, sorted.
     """
-    state, unused = match_whole_network(model, path, pixels)
+    state, unused = match_whole_network(model, path, pixels, data_sets)
     model.load_state_dict(state)
     return unused

@@ -3,6 +3,7 @@
 ``shapes`` is not imported here, because it is also run by ``python -m frcnn_alt.data.shapes``.
 """
 
+from .class_names import class_names_of, read_class_list
 from .load import load_dataset_dicts
 from .loader import (
     SeededBatchSampler,
@@ -24,10 +25,12 @@ __all__ = [
     "build_test_loader",
     "build_train_loader",
     "check_datasets",
+    "class_names_of",
     "hash_dicts",
     "load_dataset_dicts",
     "load_training_dicts",
     "one_thread",
+    "read_class_list",
     "register_datasets",
     "seed_for",
 ]

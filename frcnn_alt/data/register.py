@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
+from .class_names import class_names_of
 from .coco_json import clean_coco_json
 from .load import load_dataset_dicts, set_malformed_policy
 from .problems import DATA_SET, DatasetError, describe_problems
@@ -162,10 +163,7 @@ def _choose_name(cfg: CfgNode, wanted: str, **identity: Any) -> Tuple[str, bool]
 
 
 def _set_number_of_classes(cfg: CfgNode) -> None:
-    known = {
-        name: MetadataCatalog.get(name).get("thing_classes") for name in cfg.DATASETS.TRAIN if name in DatasetCatalog
-    }
-    known = {name: classes for name, classes in known.items() if classes is not None}
+    known = class_names_of(cfg.DATASETS.TRAIN)
     if not known:
         return  # registered without class names: the config's own number stands
     first, classes = next(iter(known.items()))

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from detectron2.structures import BoxMode
 
+from .class_names import read_class_file
 from .images import image_size
 from .problems import BOX, DATA_SET, IMAGE, DatasetError, Problem, box_problem
 
@@ -179,14 +180,7 @@ def find_voc_layout_classes(dirname: str, splits: Sequence[str]) -> List[str]:
     """
     classes_file = os.path.join(dirname, "CLASSES.txt")
     if os.path.isfile(classes_file):
-        with open(classes_file, encoding="utf-8-sig") as f:
-            names = [line.strip() for line in f if line.strip()]
-        if not names:
-            raise DatasetError(f"{classes_file} names no class: write one name a line, or delete it.")
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise DatasetError(f"{classes_file} names twice: {', '.join(twice)}.")
-        return names
+        return read_class_file(classes_file)
     found = set()
     for split in splits:
         with open(os.path.join(dirname, "ImageSets", "Main", split + ".txt"), encoding="utf-8-sig") as f:

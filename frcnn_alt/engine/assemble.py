@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 
 from ..checkpointing import pixels_of_config, read_checkpoint, select_components, write_checkpoint
 from ..modeling.mean_image import read_mean_image
+from .class_checks import record_of_classes
 from .manifest import write_text
 from .network import JOINT, configure_network
 from .schedule import WholeNetwork
@@ -86,6 +87,8 @@ def assemble(
     if cfg.MODEL.PIXEL_MEAN_IMAGE:
         _copy_mean_image(cfg, final.MODEL.PIXEL_MEAN_IMAGE)
     about = {"assembly": {component: str(step) for component, step in assembly.items()}, **pixels_of_config(final)}
+    if "roi_heads" in assembly:
+        about.update(record_of_classes(cfg))
     write_checkpoint({"model": model, "frcnn_alt": about}, weights)
     write_text(final.dump(), os.path.join(output_dir, "config.yaml"))
     return weights

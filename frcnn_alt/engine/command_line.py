@@ -18,7 +18,7 @@ from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..checkpointing import CheckpointError, load_whole_network, missing_files, pixels_of_config
-from ..data import check_datasets
+from ..data import check_datasets, class_names_of
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
 from .failures import guarded
@@ -125,7 +125,8 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     log_processes()
     model = build_model(cfg)
     try:
-        not_used = load_whole_network(model, cfg.MODEL.WEIGHTS, pixels_of_config(cfg))
+        data_sets = class_names_of(cfg.DATASETS.TEST)
+        not_used = load_whole_network(model, cfg.MODEL.WEIGHTS, pixels_of_config(cfg), data_sets)
     except CheckpointError as error:
         raise CheckpointError(f"{error}{_which_network_instead(run_folder)}") from error
     if not_used:

@@ -28,6 +28,12 @@ def _check_weights(cfg: CfgNode) -> List[str]:
     problems = []
     for path in missing_files(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else ():
         what = "is a folder" if os.path.isdir(path) else "does not exist"
+        if os.path.basename(path) == "model_final.pth":
+            problems.append(
+                f"MODEL.WEIGHTS: {path} {what}. It is called as the final network of a run is: train that first, with "
+                f"OUTPUT_DIR {os.path.dirname(path) or '.'}, or name another detector's file."
+            )
+            continue
         problems.append(
             f"MODEL.WEIGHTS: {path} {what}. "
             "Make it with `python tools/pretrain_backbone.py --config-file <this config>`, on an ImageNet-layout "

@@ -14,6 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from ..checkpointing import file_sha256, load_whole_network, pixels_of_config, write_checkpoint
+from ..data import class_names_of
+from .class_checks import record_of_classes
 from .defaults import ConfigError
 from .hooks import PROPOSALS, step_log
 from .manifest import FINISHED, GIVEN, PENDING, RUNNING, Manifest
@@ -147,9 +149,11 @@ class GivenStep:
     def _make(self, weights: bool, proposals: bool, seconds_per_image: Dict[str, float]) -> Dict[str, Any]:
         step_cfg = configure_step(self.cfg, self.step, self.output_dir)
         network = build_step_model(step_cfg)
-        load_whole_network(network, self.given.weights, pixels_of_config(step_cfg))
+        data_sets = class_names_of(step_cfg.DATASETS.TRAIN)
+        load_whole_network(network, self.given.weights, pixels_of_config(step_cfg), data_sets)
         if weights and comm.is_main_process():
-            write_checkpoint({"model": network.state_dict()}, self.weights)
+            record = record_of_classes(step_cfg) if hasattr(network, "roi_heads") else {}
+            write_checkpoint({"model": network.state_dict(), "frcnn_alt": record}, self.weights)
         comm.synchronize()
         if not proposals:
             return {}

@@ -17,6 +17,7 @@ from ..checkpointing import (
     pixels_of_config,
     read_checkpoint,
 )
+from ..data import class_names_of
 from .given import Given
 from .initialize import may_be_missing
 from .joint_checks import joint_training_problems
@@ -98,7 +99,10 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
     if given is not None:
         started_from = {"all": f"given: {given.weights}"}
         try:
-            sources.steps[step.name], _ = match_whole_network(model, given.weights, pixels_of_config(step_cfg))
+            data_sets = class_names_of(step_cfg.DATASETS.TRAIN)
+            sources.steps[step.name], _ = match_whole_network(
+                model, given.weights, pixels_of_config(step_cfg), data_sets
+            )
         except CheckpointError as error:
             plan.problems.append(f"{step.name} is given: {error}")
     elif step.name not in plan.left_out:

@@ -41,7 +41,8 @@ def remarks_on_not_used(path: str, checkpoint: Mapping[str, Any], used: Set[str]
     record = checkpoint.get("frcnn_alt", {})
     layers = record.get("layers", {})
     names = [name for name in checkpoint["model"] if name not in used and not name.endswith(_MEASURED)]
-    unused = list(dict.fromkeys([*record.get("not_used", []), *(layers.get(name, name) for name in names)]))
+    of_layers = (layers.get(name, re.sub(r"\.(weight|bias)$", "", name)) for name in names)
+    unused = list(dict.fromkeys([*record.get("not_used", []), *of_layers]))
     return [f"No step starts from these of {path}: {_some(unused, 8)}."] if unused else []
 
 

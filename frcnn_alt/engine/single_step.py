@@ -18,6 +18,7 @@ from ..checkpointing import (
 )
 from ..data import DatasetError, check_datasets, load_training_dicts
 from .checks import check_config
+from .class_checks import class_problems, remarks_on_other_classes
 from .evaluates import Evaluates
 from .file_checks import overwritten_file_problems
 from .joint_checks import joint_training_problems
@@ -82,8 +83,9 @@ class SingleStepTrainer(Evaluates):
             if not plan.problems:  # else it may be what these say already
                 plan.problems.append(f"The network cannot be built: {type(error).__name__}: {error}")
             return plan
-        if hasattr(model, "roi_heads") and not self.cfg.MODEL.LOAD_PROPOSALS:
-            plan.problems += joint_training_problems(model)
+        if hasattr(model, "roi_heads"):
+            plan.problems += class_problems(self.cfg)
+            plan.problems += [] if self.cfg.MODEL.LOAD_PROPOSALS else joint_training_problems(model)
         _check_weights(self.cfg, model, plan)
         plan.steps.append(_plan_entry(self.cfg, model))
         return plan
@@ -126,6 +128,7 @@ def _check_weights(cfg: CfgNode, model: nn.Module, plan: Plan) -> None:
     except CheckpointError as error:
         plan.problems.append(str(error).replace("in weights,", f"in MODEL.WEIGHTS {cfg.MODEL.WEIGHTS},"))
         return
+    plan.remarks += remarks_on_other_classes(cfg, checkpoint.get("frcnn_alt", {}))
     plan.remarks += remarks_on_not_found("The training", {cfg.MODEL.WEIGHTS: matched.not_found.get(WEIGHTS, [])})
 
 

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from ..checkpointing import SafeCheckpointer, read_checkpoint
 from ..data import build_train_loader, load_training_dicts, seed_for
 from ..proposals import ProposalDatasetMapper, ProposalSet
+from .class_checks import record_of_classes
 from .evaluates import Evaluates
 from .freezing import freeze, hold_frozen_norms
 from .hooks import NewestCheckpointer
@@ -115,6 +116,8 @@ class StepTrainer(Evaluates, DefaultTrainer):
     def build_hooks(self) -> List[HookBase]:
         """detectron2's hooks with the safe checkpointer; evaluated is as `PeriodicEvaluation` says, not at the end."""
         self.checkpointer = SafeCheckpointer(self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        if hasattr(self.unwrapped_model, "roi_heads"):
+            self.checkpointer.record = record_of_classes(self.cfg)
         self._writers: List[EventWriter] = []
         hooks = [NewestCheckpointer.in_place_of(hook) for hook in super().build_hooks()]
         hooks = with_periodic_evaluation(hooks, self, self._writers)

@@ -10,7 +10,7 @@ from .assemble import MEAN_IMAGE_FILE
 from .network import configure_network, is_of_a_part
 from .schedule import build_schedule
 
-__all__ = ["find_trained_network"]
+__all__ = ["configure_final_network", "find_trained_network"]
 
 
 def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -44,6 +44,11 @@ def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
     finished = os.path.join(run_folder, "model_final.pth")
     if "MODEL.WEIGHTS" not in given and os.path.isfile(finished):
         cfg.MODEL.WEIGHTS = finished
+    configure_final_network(cfg)
+
+
+def configure_final_network(cfg: CfgNode) -> None:
+    """Change `cfg`, in place, so that it builds the network with which its schedule ends; that of a part stays."""
     if cfg.TRAINER == "AlternatingTrainer" and not is_of_a_part(cfg):
         # A schedule that is not at hand, or objects to something, matters to those who train.
         with contextlib.suppress(Exception):

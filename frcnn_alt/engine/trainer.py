@@ -18,13 +18,14 @@ from ..checkpointing import SafeCheckpointer, file_sha256
 from ..data import hash_dicts, load_training_dicts, seed_for
 from .assemble import assemble, final_config
 from .checks import check_config
+from .class_checks import class_problems
 from .defaults import ConfigError
 from .evaluates import Evaluates
 from .file_checks import overwritten_file_problems
 from .given_step import GivenStep
 from .make_plan import make_plan
 from .manifest import FINISHED, Manifest, write_json
-from .network import FAST_RCNN, configure_network
+from .network import FAST_RCNN, RPN, configure_network
 from .open_manifest import earlier_manifest, open_manifest
 from .plan import Plan, refuse_to_start
 from .run_step import StepRun
@@ -87,6 +88,7 @@ class AlternatingTrainer(Evaluates):
         if not selection.starts_from_weights(schedule):
             cfg.MODEL.WEIGHTS = ""  # no matter whether there is such a file
         problems = check_config(cfg) + data_problems(cfg) + list(selection.problems)
+        problems += class_problems(cfg) if schedule.network != RPN else []
         problems += overwritten_file_problems(cfg, [step.name for step in schedule.steps])
         if not problems:  # else the data sets cannot be loaded
             problems += self._file_problems(schedule, selection)

@@ -18,7 +18,7 @@ def test_what_is_not_used(guessed):
     """Of a file whose names are guessed the names do not tell which tensors were used."""
     checkpoint = {"model": dict.fromkeys(["a.weight", "b.weight", "b.mean"]), "frcnn_alt": {"not_used": ["fc8"]}}
     checkpoint["matching_heuristics"] = guessed
-    expected = [] if guessed else ["No step starts from these of x.pth: fc8, b.weight."]
+    expected = [] if guessed else ["No step starts from these of x.pth: fc8, b."]
     assert remarks_on_not_used("x.pth", checkpoint, {"a.weight"}) == expected
     assert remarks_on_not_used("x.pth", {"model": {"a.weight": None}}, {"a.weight"}) == []
 
