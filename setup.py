@@ -40,7 +40,8 @@ setup(
         "tqdm",
     ],
     extras_require={
-        # Drawing (detectron2's Visualizer). Any OpenCV wheel will do, but only one may be installed.
+        # Drawing (detectron2's Visualizer): any OpenCV wheel will do. Selective Search and EdgeBoxes: one with contrib.
+        # Only one may be installed.
         "opencv": ["opencv-contrib-python-headless"],
         # MATLAB's .mat files: the release's mean image, published proposals.
         "matlab": ["scipy"],
