@@ -16,9 +16,10 @@ from detectron2.config import CfgNode
 from ..config import get_cfg
 from ..engine import ConfigError
 from ..engine.defaults import merge_overrides
-from .networks import Training, Trainings, as_words
+from .networks import Trainings
 from .table_file import EXTERNAL_PROPOSALS, Row, Table
 from .tasks import Task
+from .training import Training, as_words
 
 __all__ = ["Measurement", "Measurements"]
 

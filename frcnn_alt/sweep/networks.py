@@ -6,7 +6,6 @@ takes them from that run (``--from-run``), and if all are, it only puts them tog
 
 import json
 import os
-from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
@@ -19,41 +18,9 @@ from ..engine.step import configure_step
 from ..engine.step_keys import step_keys
 from .table_file import Network, Table
 from .tasks import TRAIN, Task
+from .training import Training, as_words
 
-__all__ = ["Training", "Trainings", "as_words"]
-
-
-def as_words(values: Mapping[str, Any]) -> List[str]:
-    """KEY VALUE ... of a command line."""
-    return [word for key, value in values.items() for word in (key, value if isinstance(value, str) else repr(value))]
-
-
-@dataclass(frozen=True)
-class Training:
-    """A network with one seed.
-
-    Attributes:
-        task: that trains it.
-        cfg: its config.
-        schedule: what is trained.
-        keys: step name -> key, for comparison with other trainings.
-    """
-
-    task: Task
-    cfg: CfgNode
-    schedule: Schedule
-    keys: Mapping[str, str]
-
-    @property
-    def config_file(self) -> str:
-        """Of the final network, once it is trained."""
-        return os.path.join(self.task.folder, "config.yaml")
-
-    @property
-    def results(self) -> str:
-        """The file with the results of its own evaluation."""
-        inside = ("results.json",) if self.task.kind == TRAIN else ("eval_only", "results.json")
-        return os.path.join(self.task.folder, *inside)
+__all__ = ["Trainings"]
 
 
 class Trainings:
@@ -166,8 +133,9 @@ class Trainings:
             words += self._proposal_files(network.base, source.folder)
         cfg = self._cfg(words[1:])
         if network.weights_of:
-            needs += [(converted := self._converted(network, seed)).name]
-            words += ["MODEL.WEIGHTS", os.path.join(converted.folder, "model.pth")]
+            task, weights = self._weights_of(network, seed)
+            needs.append(task.name)
+            words += ["MODEL.WEIGHTS", weights]
         elif cfg.MODEL.WEIGHTS and missing_files(cfg.MODEL.WEIGHTS):
             if not self.pretrain:
                 raise ConfigError(
@@ -238,13 +206,18 @@ class Trainings:
         iterations = self.base_config(network.base).PRETRAIN.MAX_ITER
         return self.add(Task(name, "pretrain", tuple(words), folder, iterations=iterations))
 
-    def _converted(self, network: Network, seed: int) -> Task:
+    def _weights_of(self, network: Network, seed: int) -> Tuple[Task, str]:
+        """The task that makes the detector which `network` starts from, and its weight file."""
         source = self.training(network.weights_of, seed)
         if source is None:
             raise ConfigError(f"weights_of {network.weights_of}: that network cannot be planned.")
+        weights = os.path.join(source.task.folder, "model_final.pth")
+        if not network.classes:
+            return source.task, weights
         name = f"{network.weights_of}-for-{network.name}-seed{seed}"
         folder = os.path.join(self.folder, "converted", name)
-        words = [self._tool("convert_weights.py"), "--config-file", source.config_file]
-        words += ["--classes", network.classes] if network.classes else []
-        words += [os.path.join(source.task.folder, "model_final.pth"), "-o", os.path.join(folder, "model.pth")]
-        return self.add(Task(name, "convert", tuple(words), folder, (source.task.name,)))
+        chosen = os.path.join(folder, "model.pth")
+        words = [self._tool("convert_weights.py"), *self.base_words(network.base, network.overlays)]
+        words += ["--classes", network.classes, "--overwrite", "-o", chosen, weights, *self.opts]
+        task = Task(name, "convert", (*words, *as_words(network.opts)), folder, (source.task.name,))
+        return self.add(task), chosen

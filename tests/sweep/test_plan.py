@@ -1,5 +1,7 @@
 """What a sweep plans: each thing once, in an order in which it can be done, with its cost."""
 
+import os
+
 from frcnn_alt.engine import ConfigError
 from frcnn_alt.sweep.plan import plan_sweep
 from frcnn_alt.sweep.table_file import read_table
@@ -136,14 +138,18 @@ def test_networks_that_start_from_another(small_table, tmp_path):
         small_table,
         tmp_path,
         "  shared: {base: zf}\n",
-        "  shared: {base: zf, weights_of: rpn}\n  only: {base: zf, weights_of: rpn, trained: false}\n",
+        "  shared: {base: zf, weights_of: rpn}\n  only: {base: zf, weights_of: rpn, classes: voc, trained: false}\n",
     )
     path.write_text(path.read_text().replace("network: ss, paper", "network: only, paper"))
     plan = _plan(path, tmp_path)
     assert not plan.problems
-    (converted,) = (task for name, task in plan.tasks.items() if name == "rpn-for-shared-seed0")
-    assert converted.needs == ("rpn-seed0",) and converted.name in plan.tasks["shared-seed0"].needs
+    shared = plan.tasks["shared-seed0"]
+    assert shared.needs == ("rpn-seed0",)
+    assert shared.command[-2:] == ("MODEL.WEIGHTS", os.path.join(plan.tasks["rpn-seed0"].folder, "model_final.pth"))
+    converted = plan.tasks["rpn-for-only-seed0"]
+    assert converted.needs == ("rpn-seed0",) and "--classes voc" in converted.command_line
     only = plan.tasks["only-seed0"]
+    assert converted.name in only.needs and only.command[-1].startswith(converted.folder)
     assert only.kind == "evaluate" and "--eval-only" in only.command and only.iterations == 0
     assert next(one for one in plan.measurements["altered"] if one.row == "ss").results.endswith("results.json")
 
