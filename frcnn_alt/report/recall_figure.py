@@ -57,8 +57,8 @@ def _check_comparable(by_method: Mapping[str, Sequence[RecallCurves]]) -> Recall
 def _draw(axes: Axes, number: int, runs: Sequence[RecallCurves], size: str, row: int, label: str) -> None:
     """The mean of S runs, S x T, with a band of one standard deviation on either side."""
     values = np.stack([run.recall[size][row] for run in runs])
-    color = _COLORS[number % len(_COLORS)]
-    dashes = _DASHES[(number + number // len(_COLORS)) % len(_DASHES)]  # no two of the first 28 look the same
+    again, number = divmod(number, len(_COLORS))
+    color, dashes = _COLORS[number], _DASHES[(number + again) % len(_DASHES)]  # no two of the first 28 look the same
     mean = values.mean(axis=0)
     # Above the axes: a recall of 0 or 1 would be hidden by them.
     axes.plot(runs[0].thresholds, mean, dashes, color=color, label=label, clip_on=False, zorder=3)

@@ -58,7 +58,9 @@ def plot_recall_over_iterations(steps: Sequence[Tuple[str, StepRecord]], dataset
         for (title, step), color in zip(steps, theme.series):
             curves = recall_over_iterations(step, dataset)
             for (name, curve), dashes in zip(curves.items(), _DASHES):
-                axes.plot(*curve, dashes, color=color, marker="o", markersize=3, label=f"{title}, {name}")
+                axes.plot(
+                    *curve, dashes, color=color, marker="o", markersize=3, label=f"{title}, {name}", clip_on=False
+                )
         axes.set_xlim(0, max((step.max_iter for _, step in steps), default=None))
         axes.set_ylim(0, 102)
         axes.set_xlabel("iterations of the step")

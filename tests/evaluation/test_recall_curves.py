@@ -43,7 +43,7 @@ def coco(tmp_path, own_catalogs):
         write_image(tmp_path / "images" / name, (500, 400))
         images.append({"id": image_id, "file_name": name, "width": 500, "height": 400})
         objects, boxes, scores = scene(rng)
-        areas = [(x2 - x1) * (y2 - y1) * float(rng.choice([0.4, 1.0])) for x1, y1, x2, y2 in objects]
+        areas = [(x2 - x1) * (y2 - y1) * float(rng.choice([0.2, 1.0])) for x1, y1, x2, y2 in objects]
         crowd = [0, 0, 300, 300]
         for (x1, y1, x2, y2), area, is_crowd in zip([*objects, crowd], [*areas, 9e4], [0] * len(objects) + [1]):
             about = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 1, "iscrowd": is_crowd}
@@ -74,7 +74,7 @@ def test_every_point_of_every_curve_is_the_oracles(coco, rule, overlaps):
             assert curves.average_recall[size][row] == pytest.approx(average)
             assert curves.num_objects[size] == len(ious)
             assert curves.at(limit, 0.7, size) == pytest.approx(share(ious, 0.7))
-    assert min(curves.num_objects.values()) >= 5  # of every size
+    assert min(curves.num_objects.values()) >= 3  # of every size
     assert 0.1 < curves.average_recall["all"][0] < curves.average_recall["all"][-1] < 0.9
 
 
