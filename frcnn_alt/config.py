@@ -54,6 +54,16 @@ def _add_model_keys(cfg: CN) -> None:
     # The proposal generator inside "UnsharedProposalGenerator", which has a backbone of its own (SPEC 6.4); the final
     # network of the schedule "unshared" has it.
     cfg.MODEL.PROPOSAL_GENERATOR.INNER_NAME = ""
+    # The size that images have where "DenseWindows" lays out its windows, (shorter side, longest allowed side), so that
+    # windows are the same at every scale that an image is shown at (SPEC 8.8). Empty: the network's input as it is.
+    cfg.MODEL.PROPOSAL_GENERATOR.WINDOW_FRAME = ()
+
+    # The image pyramid of Fast R-CNN at test time (SPEC 10.3): shorter sides of the image, the longer one at most
+    # INPUT.MAX_SIZE_TEST. Each region is pooled from the size at which its area is nearest to the square of
+    # CANONICAL_BOX_SIZE, the side of ImageNet's images. Empty: the network's input alone, the paper's way (SPEC 2).
+    cfg.MODEL.PYRAMID = CN()
+    cfg.MODEL.PYRAMID.SIZES_TEST = ()
+    cfg.MODEL.PYRAMID.CANONICAL_BOX_SIZE = 224
 
     # Drop probability after fc6 and after fc7 (SPEC 1.1, 1.2); 0 switches dropout off, as py-faster-rcnn does for COCO.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
@@ -69,6 +79,9 @@ def _add_model_keys(cfg: CN) -> None:
     # Keep at most this many boxes of a class in an image before NMS at test time; 100 in MATLAB, -1 is no limit and is
     # what py-faster-rcnn does (SPEC 5.4).
     cfg.MODEL.ROI_HEADS.PRE_NMS_TOPK_PER_CLASS_TEST = 100
+    # At test, so many regions of an image are pooled and classified at a time, for memory: 100 kB a region with VGG-16.
+    # Dense windows are 20000 (SPEC 8.8), proposals fewer than this.
+    cfg.MODEL.ROI_HEADS.BOXES_PER_CHUNK_TEST = 4096
     # At evaluation, raise each class's score threshold until at most this many boxes per image, on average over the
     # data set, are left of the class before NMS; 40 in MATLAB, -1 is no such threshold (py-faster-rcnn) (SPEC 5.4).
     cfg.TEST.MEAN_BOXES_PER_CLASS = 40
@@ -150,7 +163,7 @@ def _add_schedule_keys(cfg: CN) -> None:
     cfg.TRAINER = "AlternatingTrainer"
 
     # The list of steps (paper section 3.2), by its name in SCHEDULE_REGISTRY: "four_step", "unshared", "rpn",
-    # "fast_rcnn", "joint" (docs/SCHEDULES.md), or one of somebody else's.
+    # "fast_rcnn", "one_stage", "joint" (docs/SCHEDULES.md), or one of somebody else's.
     cfg.SCHEDULE = CN()
     cfg.SCHEDULE.NAME = "four_step"
     # How often steps 3 and 4 of "four_step" are run, on the same convolutions; from the second time on both heads go on

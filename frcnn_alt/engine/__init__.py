@@ -7,7 +7,7 @@ from .command_line import main, run_command_line
 from .defaults import ConfigError, default_argument_parser, default_setup, setup_cfg
 from .make_plan import make_plan
 from .manifest import Manifest
-from .network import FAST_RCNN, JOINT, RPN, UNSHARED
+from .network import FAST_RCNN, JOINT, ONE_STAGE, RPN, UNSHARED
 from .plan import Plan
 from .schedule import SCHEDULE_REGISTRY, Schedule, WholeNetwork, build_schedule
 from .single_step import SingleStepTrainer
@@ -20,6 +20,7 @@ __all__ = [
     "FAST_RCNN",
     "FILES",
     "JOINT",
+    "ONE_STAGE",
     "RPN",
     "SCHEDULE_REGISTRY",
     "TRAINER_REGISTRY",

@@ -22,6 +22,7 @@ from ..checkpointing import NEW
 from .file_checks import check_files, given_files
 from .joint_checks import proposal_gradient_problems
 from .loss_weights import loss_weight_problems
+from .one_stage_checks import pyramid_problems
 from .schedule import SCHEDULE_REGISTRY, steps_of
 from .solver_checks import schedule_problems, solver_problems
 from .step import with_solver_of
@@ -93,6 +94,10 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
         problems.append(
             f"TEST.MEAN_BOXES_PER_CLASS is {cfg.TEST.MEAN_BOXES_PER_CLASS}: it must be above 0, or -1 for no such "
             "cut-off."
+        )
+    if cfg.MODEL.ROI_HEADS.BOXES_PER_CHUNK_TEST < 1:
+        problems.append(
+            f"MODEL.ROI_HEADS.BOXES_PER_CHUNK_TEST is {cfg.MODEL.ROI_HEADS.BOXES_PER_CHUNK_TEST}: it must be 1 or more."
         )
     for name in ("RPN", "ROI_HEADS"):
         thresholds, labels = list(cfg.MODEL[name].IOU_THRESHOLDS), list(cfg.MODEL[name].IOU_LABELS)
@@ -222,8 +227,9 @@ def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
     """
     by_schedule = trains and cfg.TRAINER == "AlternatingTrainer"
     problems = _check_names(cfg, by_schedule) + _check_numbers(cfg) + _check_features(cfg) + _check_box_head(cfg)
+    network = final_network(cfg) if by_schedule else None
     problems += proposal_gradient_problems(cfg) + loss_weight_problems(cfg)
-    problems += proposal_switch_problems(cfg, final_network(cfg) if by_schedule else None)
+    problems += proposal_switch_problems(cfg, network) + pyramid_problems(cfg, network)
     if trains:
         problems += _check_mixed_precision(cfg)
     if by_schedule:

@@ -10,10 +10,11 @@ from ..checkpointing import fit_to_model, load_initial_weights, names_from, read
 from ..data import load_training_dicts
 from ..modeling.roi_heads import VGG16BoxHead, ZFBoxHead
 from ..proposals import ProposalSet
-from .network import FAST_RCNN
+from .network import FAST_RCNN, ONE_STAGE
 from .statistics import learns_deltas, measure_proposal_statistics, measure_region_statistics
 from .step import WEIGHTS, Step
 from .step_proposals import ProposalInputs
+from .window_statistics import measure_window_statistics
 
 __all__ = ["initialize_step", "may_be_missing"]
 
@@ -64,6 +65,8 @@ def initialize_step(
             _sets(names, proposals.flipped_files) or None,
             about.PROPOSAL_CROWD_THRESH,
         )
+    elif step.kind == ONE_STAGE and learns_deltas(model, "roi_heads"):
+        measure_window_statistics(cfg, model, dicts)
 
 
 def _sets(names: Tuple[str, ...], files: Tuple[str, ...]) -> Dict[str, ProposalSet]:

@@ -10,6 +10,7 @@ from ..modeling.proposal_generator import FasterRCNNRPN
 from ..modeling.roi_heads import FasterRCNNROIHeads
 from .network import JOINT
 from .schedule import steps_of
+from .window_statistics import knows_its_windows
 
 __all__ = ["joint_training_problems", "proposal_gradient_problems"]
 
@@ -66,7 +67,7 @@ def joint_training_problems(model: nn.Module) -> List[str]:
         model: the network of both; may be on the "meta" device.
     """
     problems = []
-    if getattr(model.roi_heads, "new_box_statistics", lambda: None)() is not None:
+    if getattr(model.roi_heads, "new_box_statistics", lambda: None)() is not None and not knows_its_windows(model):
         problems.append(
             "MODEL.ROI_BOX_HEAD.BBOX_REG_STATISTICS is 'per_class', which is measured on proposals before a training, "
             "but here they come into being during it: set it to 'fixed' and MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS to "

@@ -23,7 +23,8 @@ from .initialize import may_be_missing
 from .joint_checks import joint_training_problems
 from .manifest import FINISHED, GIVEN, PENDING, RUNNING, Manifest
 from .meta_model import build_meta_model
-from .network import JOINT
+from .network import JOINT, ONE_STAGE
+from .one_stage_checks import proposal_generator_problems
 from .plan import Plan
 from .remarks import init_without_effect, names_without_effect, remarks_on_not_found, remarks_on_not_used
 from .schedule import Schedule
@@ -109,8 +110,10 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
         _match_step(cfg, step, model, sources, plan)
     scaling = describe_scaling(with_solver_of(cfg, step).SOLVER, step_cfg.SOLVER)
     plan.remarks += [f"{step.name}: {scaling}"] if scaling else []
-    if step.kind == JOINT:
-        plan.problems += joint_training_problems(model)
+    problems = proposal_generator_problems(step, model)
+    if not problems and step.kind in (JOINT, ONE_STAGE):
+        problems = joint_training_problems(model)
+    plan.problems += problems
     counts = {"trained": 0, "frozen": 0}
     for parameter in model.parameters():
         counts["trained" if parameter.requires_grad else "frozen"] += parameter.numel()
@@ -132,7 +135,7 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
         "lr_steps": list(step_cfg.SOLVER.STEPS),
         "base_lr": step_cfg.SOLVER.BASE_LR,
         "gamma": step_cfg.SOLVER.GAMMA,
-        "proposals_in": step.proposals_from,
+        "proposals_in": step_cfg.MODEL.PROPOSAL_GENERATOR.NAME if step.kind == ONE_STAGE else step.proposals_from,
         "proposals_out": _proposals_out(cfg, step),
     }
 

@@ -31,6 +31,7 @@ _WITHOUT_EFFECT = (
     "SOLVER.CHECKPOINT_PERIOD",
     "TEST.EVAL_PERIOD",
     "MODEL.DEVICE",
+    "MODEL.ROI_HEADS.BOXES_PER_CHUNK_TEST",  # memory
     "DATASETS.PROPOSAL_FILES_TRAIN",  # paths; their content's hash is among the inputs
     "DATASETS.PROPOSAL_FILES_TEST",
     "MODEL.WEIGHTS",  # likewise

@@ -7,10 +7,11 @@ from typing import Dict, Tuple
 
 from detectron2.config import CfgNode
 
-__all__ = ["FAST_RCNN", "JOINT", "NETWORKS", "RPN", "UNSHARED", "configure_network", "is_of_a_part"]
+__all__ = ["FAST_RCNN", "JOINT", "NETWORKS", "ONE_STAGE", "RPN", "UNSHARED", "configure_network", "is_of_a_part"]
 
 RPN = "rpn"  # backbone and proposal generator
 FAST_RCNN = "fast_rcnn"  # backbone and RoI heads, on stored proposals
+ONE_STAGE = "one_stage"  # backbone and RoI heads, on proposals of a generator that learns nothing: the config's R-CNN
 JOINT = "joint"  # all three: the config's own R-CNN
 UNSHARED = "unshared"  # all three, and a second backbone that the proposal generator has for itself
 
@@ -18,6 +19,7 @@ UNSHARED = "unshared"  # all three, and a second backbone that the proposal gene
 NETWORKS: Dict[str, Tuple[str, ...]] = {
     RPN: ("backbone", "proposal_generator"),
     FAST_RCNN: ("backbone", "roi_heads"),
+    ONE_STAGE: ("backbone", "roi_heads"),
     JOINT: ("backbone", "proposal_generator", "roi_heads"),
     UNSHARED: ("backbone", "proposal_generator", "roi_heads"),
 }

@@ -5,11 +5,11 @@ from typing import List
 from detectron2.config import CfgNode
 
 from ..checkpointing import NEW
-from .network import FAST_RCNN, JOINT, RPN, UNSHARED
+from .network import FAST_RCNN, JOINT, ONE_STAGE, RPN, UNSHARED
 from .schedule import SCHEDULE_REGISTRY, Schedule, WholeNetwork
 from .step import FILES, WEIGHTS, Step
 
-__all__ = ["fast_rcnn", "four_step", "joint", "rpn", "unshared"]
+__all__ = ["fast_rcnn", "four_step", "joint", "one_stage", "rpn", "unshared"]
 
 _DETECTOR_FROM_WEIGHTS = {"backbone": WEIGHTS, "roi_heads": WEIGHTS, "roi_heads.box_predictor": NEW}
 
@@ -101,6 +101,16 @@ def fast_rcnn(cfg: CfgNode) -> Schedule:
     trained = ("backbone", "roi_heads")
     step = Step("step1_fast_rcnn", FAST_RCNN, "STEP2", _DETECTOR_FROM_WEIGHTS, trained, proposals_from=FILES)
     return Schedule((step,), dict.fromkeys(step.components, step.name), FAST_RCNN)
+
+
+@SCHEDULE_REGISTRY.register()
+def one_stage(cfg: CfgNode) -> Schedule:
+    """Fast R-CNN on all sliding windows, without a stage that proposes (paper section 4.1, Table 10; SPEC 8.8).
+
+    MODEL.PROPOSAL_GENERATOR.NAME is "DenseWindows". It is as long as any Fast R-CNN alone: SCHEDULE.STEP2.
+    """
+    step = Step("step1_one_stage", ONE_STAGE, "STEP2", _DETECTOR_FROM_WEIGHTS, ("backbone", "roi_heads"))
+    return Schedule((step,), dict.fromkeys(step.components, step.name), ONE_STAGE)
 
 
 @SCHEDULE_REGISTRY.register()

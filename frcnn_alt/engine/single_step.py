@@ -31,6 +31,7 @@ from .step import WEIGHTS
 from .step_trainer import StepTrainer
 from .stored_proposals import check_proposal_sets, open_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY
+from .window_statistics import knows_its_windows, measure_window_statistics
 from .world_size import describe_scaling, number_of_processes, scale_to_processes
 
 __all__ = ["SingleStepTrainer", "data_problems"]
@@ -54,7 +55,7 @@ class SingleStepTrainer(Evaluates):
     With a detector's config this is the joint training of paper section 3.2 (SPEC 7), approximate (ii) unless
     MODEL.RPN.PROPOSAL_GRADIENT lets the detector's gradient flow through the proposals (iii). What targets are
     normalised by is measured first, where that is possible: for the RPN always, for the detector if it trains on stored
-    proposals.
+    proposals or on dense windows.
 
     Args:
         cfg: any detectron2 config with this package's keys. A resume is exact if it sets SEED.
@@ -113,6 +114,8 @@ class SingleStepTrainer(Evaluates):
             sets, about = open_proposal_sets(self.cfg, "TRAIN"), self.cfg.DATASETS
             topk, crowd_thresh = about.PRECOMPUTED_PROPOSAL_TOPK_TRAIN, about.PROPOSAL_CROWD_THRESH
             measure_region_statistics(model, dicts, sets, topk, crowd_thresh=crowd_thresh)
+        elif learns_deltas(model, "roi_heads") and knows_its_windows(model):
+            measure_window_statistics(self.cfg, model, dicts)
 
 
 def _check_weights(cfg: CfgNode, model: nn.Module, plan: Plan) -> None:

@@ -5,7 +5,7 @@ from typing import List, Sequence
 from detectron2.config import CfgNode
 
 from .loss_weights import loss_weight_problems
-from .network import FAST_RCNN
+from .network import FAST_RCNN, ONE_STAGE
 from .schedule import steps_of
 from .step import FILES, Step, recomputes_flipped_images, with_solver_of
 from .world_size import number_of_processes, scale_to_processes
@@ -110,7 +110,8 @@ def schedule_problems(cfg: CfgNode) -> List[str]:
             )
         else:
             problems += _step_problems(cfg, step, flips_must_agree=computed)
-    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals" and any(step.kind != FAST_RCNN for step in steps):
+    stored = cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals"
+    if stored and any(step.kind not in (FAST_RCNN, ONE_STAGE) for step in steps):
         problems.append(
             "MODEL.PROPOSAL_GENERATOR.NAME is PrecomputedProposals: a schedule with RPN steps needs an RPN; "
             "SCHEDULE.NAME 'fast_rcnn' trains a detector alone."

@@ -6,7 +6,7 @@ components'; this module hands them every training image. No image is decoded: b
 
 import contextlib
 import logging
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from detectron2.config import CfgNode
@@ -24,7 +24,8 @@ from ..modeling.box_regression import NormalizedBox2BoxTransform
 from ..proposals import ProposalSet, leave_out_crowds
 from .defaults import ConfigError
 
-__all__ = ["learns_deltas", "measure_proposal_statistics", "measure_region_statistics"]
+__all__ = ["ground_truth", "learns_deltas", "measure_proposal_statistics", "measure_region_statistics"]
+__all__ += ["resized_to_train"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,21 @@ def learns_deltas(model: nn.Module, component: str) -> bool:
     return any(parameter.requires_grad for parameter in part.parameters())
 
 
-def _ground_truth(image: Dict[str, Any], transform: T.Transform, size: tuple) -> Instances:
+def resized_to_train(cfg: CfgNode, image: Dict[str, Any]) -> Tuple[T.Transform, Tuple[int, int]]:
+    """How training resizes an image of the data set, and its (height, width) in the network's input.
+
+    Several training scales: the first stands for all; targets are relative to the region's size.
+    """
+    resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TRAIN[0]] * 2, cfg.INPUT.MAX_SIZE_TRAIN)
+    # A view without memory of its own: only the size of the image matters here.
+    blank = torch.zeros(1, 1, 1, dtype=torch.uint8).expand(image["height"], image["width"], 3).numpy()
+    transform = resize.get_transform(blank)
+    size = (int(transform.new_h), int(transform.new_w)) if hasattr(transform, "new_h") else blank.shape[:2]
+    return transform, size
+
+
+def ground_truth(image: Dict[str, Any], transform: T.Transform, size: Tuple[int, int]) -> Instances:
+    """The objects of an image of the data set but for crowds, after `transform`; `size` is (height, width) then."""
     annotations = [
         transform_instance_annotations({key: annotation[key] for key in _BOX_KEYS}, transform, size)
         for annotation in image["annotations"]
@@ -70,14 +85,9 @@ def measure_proposal_statistics(cfg: CfgNode, model: nn.Module, dicts: List[Dict
     if not isinstance(getattr(rpn, "box2box_transform", None), NormalizedBox2BoxTransform):
         return  # raw targets, or another project's proposal generator
     statistics = rpn.new_box_statistics()
-    # Several training scales: the first stands for all; targets are relative to the anchor's size.
-    resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TRAIN[0]] * 2, cfg.INPUT.MAX_SIZE_TRAIN)
     for done, image in enumerate(dicts, start=1):
-        # A view without memory of its own: only the size of the image matters here.
-        blank = torch.zeros(1, 1, 1, dtype=torch.uint8).expand(image["height"], image["width"], 3).numpy()
-        transform = resize.get_transform(blank)
-        size = (int(transform.new_h), int(transform.new_w)) if hasattr(transform, "new_h") else blank.shape[:2]
-        rpn.update_box_statistics(statistics, [_ground_truth(image, transform, size)])
+        transform, size = resized_to_train(cfg, image)
+        rpn.update_box_statistics(statistics, [ground_truth(image, transform, size)])
         log_every_n_seconds(logging.INFO, f"Measuring RPN targets: image {done} of {len(dicts)}", n=10, name=__name__)
     if statistics.num_samples == 0:
         raise ConfigError(
@@ -136,7 +146,7 @@ def measure_region_statistics(
             versions.append((flipped_proposal_sets, T.HFlipTransform(image["width"])))
         for sets, transform in versions:
             proposals = _proposals(image, sets[image["dataset_name"]], transform, size, topk, crowd_thresh)
-            model.roi_heads.update_box_statistics(statistics, [proposals], [_ground_truth(image, transform, size)])
+            model.roi_heads.update_box_statistics(statistics, [proposals], [ground_truth(image, transform, size)])
         log_every_n_seconds(logging.INFO, f"Measuring box targets: image {done} of {len(dicts)}", n=10, name=__name__)
     if statistics.num_samples == 0:
         raise ConfigError(

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 
 from ..checkpointing import NEW
 from ..modeling.proposal_generator import ProposalSwitches
-from .network import FAST_RCNN, JOINT, NETWORKS, RPN, configure_network
+from .network import FAST_RCNN, JOINT, NETWORKS, ONE_STAGE, RPN, configure_network
 from .world_size import scale_to_processes
 
 __all__ = ["FILES", "WEIGHTS", "Step", "configure_step", "recomputes_flipped_images", "with_solver_of"]
@@ -19,7 +19,7 @@ WEIGHTS = "weights"
 # The source of proposals that stands for the sets which DATASETS.PROPOSAL_FILES_TRAIN and _TEST name.
 FILES = "files"
 
-_KINDS = (RPN, FAST_RCNN, JOINT)
+_KINDS = (RPN, FAST_RCNN, ONE_STAGE, JOINT)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Step:
 
     Attributes:
         name: its folder's name in the run, and what later steps call it.
-        kind: ``RPN``, ``FAST_RCNN`` or ``JOINT``; decides which components its network has.
+        kind: ``RPN``, ``FAST_RCNN``, ``ONE_STAGE`` or ``JOINT``; decides which components its network has.
         solver: the node of ``cfg.SCHEDULE`` with its images per batch, iterations and learning rate ("STEP1").
         init: component -> ``NEW``, ``WEIGHTS`` or the name of an earlier step; the longest prefix of a parameter's name
             decides ("roi_heads.box_predictor" before "roi_heads").

@@ -2,8 +2,8 @@
 
 They tell the region proposal network how each image was resized, since the smallest proposal is given in pixels of
 the original image (SPEC 4.5), and which image it is, for draws at random (SPEC 8.1); they can subtract a mean image
-(SPEC 2); and the detector can hand out the scores that a cut-off over the data set needs (SPEC 5.4). Everything else is
-stock, in detectron2 0.6 as in main.
+(SPEC 2); and the detector can hand out the scores that a cut-off over the data set needs (SPEC 5.4), and see an image
+at several sizes (SPEC 10.3). Everything else is stock, in detectron2 0.6 as in main.
 """
 
 from typing import Any, Dict, List, Optional, Union
@@ -13,6 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNet
 from detectron2.structures import ImageList, Instances
 from torch import Tensor
 
+from .image_pyramid import SeesImagePyramid
 from .mean_image import SubtractsMeanImage
 from .proposal_generator import FasterRCNNRPN, image_facts
 from .roi_heads.candidate_scores import collect_candidate_scores
@@ -22,7 +23,7 @@ __all__ = ["FasterRCNN", "FasterRCNNProposalNetwork"]
 
 
 @META_ARCH_REGISTRY.register()
-class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
+class FasterRCNN(SubtractsMeanImage, SeesImagePyramid, GeneralizedRCNN):
     """``GeneralizedRCNN`` whose region proposal network knows the scale and the name of each image.
 
     Works with any proposal generator, and with none (``PrecomputedProposals``), like the stock class.
@@ -30,7 +31,7 @@ class FasterRCNN(SubtractsMeanImage, GeneralizedRCNN):
     Args:
         gives_candidate_scores: whether outputs hold "candidate_scores" beside "instances" (see ``inference``); the
             config wants them where TEST.MEAN_BOXES_PER_CLASS is above 0.
-        kwargs: of ``SubtractsMeanImage`` and ``GeneralizedRCNN``.
+        kwargs: of ``SubtractsMeanImage``, ``SeesImagePyramid`` and ``GeneralizedRCNN``.
     """
 
     @configurable

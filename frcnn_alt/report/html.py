@@ -21,6 +21,7 @@ _SCHEDULES = {
     "unshared": "Faster R-CNN of two networks that share nothing",
     "rpn": "A region proposal network alone",
     "fast_rcnn": "Fast R-CNN alone, on stored proposals",
+    "one_stage": "Fast R-CNN on dense sliding windows, in one stage",
     "joint": "Faster R-CNN, trained jointly",
 }
 

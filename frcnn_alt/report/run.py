@@ -31,14 +31,14 @@ class StepRecord:
     Attributes:
         number: 1 for the first.
         name: also its folder's name, such as "step1_rpn".
-        kind: "rpn", "fast_rcnn" or "joint".
+        kind: "rpn", "fast_rcnn", "one_stage" or "joint".
         state: "pending", "running" or "finished"; "given" or "left out": not trained in this run.
         started_from: component -> where its initial weights come from.
         trained, frozen: components.
         parameters: numbers of parameters under "trained" and "frozen"; empty if not known yet.
         ims_per_batch, max_iter, base_lr, gamma: solver values; `gamma` multiplies the rate at each of `lr_steps`.
         lr_steps: iterations at which the learning rate drops.
-        proposals_in: the step whose proposals it trained on.
+        proposals_in: the step whose proposals it trained on, "files", or the generator of dense windows.
         seconds: its duration, once finished.
         peak_memory_mib: the most memory that its training took, in MiB.
         recall: data set -> {"recall50@300": percent, ...} of its proposals (rpn steps); NaN where no object is.
@@ -73,6 +73,7 @@ class StepRecord:
     def title(self) -> str:
         """What people call it: "Step 1: region proposal network"."""
         networks = {"rpn": "region proposal network", "fast_rcnn": "Fast R-CNN", "joint": "joint training"}
+        networks["one_stage"] = "Fast R-CNN on dense windows"
         network = networks.get(self.kind, self.kind)
         return f"Step {self.number}: {network}"
 

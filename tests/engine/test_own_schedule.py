@@ -85,7 +85,9 @@ def test_every_overlay_is_in_the_table_and_every_name_is_a_schedule():
     assert in_tables <= files
     rows = re.findall(r"^\| `(\w+)`[^|]*\| [^|]*\| [^|]*\| [^|]*\|$", TEXT, re.M)
     assert (
-        set(rows) == {"four_step", "unshared", "rpn", "fast_rcnn", "joint"} <= {name for name, _ in SCHEDULE_REGISTRY}
+        set(rows)
+        == {"four_step", "unshared", "rpn", "fast_rcnn", "one_stage", "joint"}
+        <= {name for name, _ in SCHEDULE_REGISTRY}
     )
 
 

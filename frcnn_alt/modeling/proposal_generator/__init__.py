@@ -1,6 +1,7 @@
-"""The region proposal network of the paper: its head, labels, losses and selection of proposals."""
+"""The region proposal network of the paper: its head, labels, losses and selection of proposals; dense windows."""
 
-from .image_facts import ImageFacts, current_image_facts, image_facts
+from .dense_windows import DenseWindows
+from .image_facts import ImageFacts, current_image_facts, image_facts, original_size
 from .matching import inside_image, match_anchors
 from .proposal_gradient import ProposalGradient
 from .proposal_switches import ProposalSwitches
@@ -11,6 +12,7 @@ from .selection import select_proposals
 from .unshared import UnsharedProposalGenerator
 
 __all__ = [
+    "DenseWindows",
     "FasterRCNNRPN",
     "ImageFacts",
     "ProposalGradient",
@@ -23,5 +25,6 @@ __all__ = [
     "image_facts",
     "inside_image",
     "match_anchors",
+    "original_size",
     "select_proposals",
 ]

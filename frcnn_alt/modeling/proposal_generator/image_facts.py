@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-__all__ = ["ImageFacts", "current_image_facts", "image_facts"]
+__all__ = ["ImageFacts", "current_image_facts", "image_facts", "original_size"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,8 @@ def current_image_facts(num_images: int) -> List[ImageFacts]:
             f"proposals of {num_images}."
         )
     return facts
+
+
+def original_size(image_size: Tuple[int, int], scale: Tuple[float, float]) -> Tuple[int, int]:
+    """Return the (height, width) of the original of an image of `image_size`, resized by `scale`, both so too."""
+    return round(image_size[0] / scale[0]), round(image_size[1] / scale[1])

@@ -3,6 +3,7 @@
 from .box_head import VGG16BoxHead, ZFBoxHead
 from .fast_rcnn import FasterRCNNOutputLayers
 from .pooler import FasterRCNNROIPooler, InclusiveCornerRoIPool
+from .pyramid_pooler import PyramidROIPooler
 from .roi_heads import FasterRCNNROIHeads
 from .roi_warp import ROIWarp
 
@@ -11,6 +12,7 @@ __all__ = [
     "FasterRCNNROIHeads",
     "FasterRCNNROIPooler",
     "InclusiveCornerRoIPool",
+    "PyramidROIPooler",
     "ROIWarp",
     "VGG16BoxHead",
     "ZFBoxHead",

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.structures import Boxes, Instances, pairwise_iou
@@ -16,6 +16,7 @@ from ..box_regression import BoxRegressionStatistics
 from .fast_rcnn import FasterRCNNOutputLayers
 from .pooler import FasterRCNNROIPooler
 from .proposal_graph import have_graph, numbered, with_graph_of
+from .pyramid_pooler import PyramidROIPooler
 
 __all__ = ["FasterRCNNROIHeads"]
 
@@ -25,10 +26,29 @@ class FasterRCNNROIHeads(StandardROIHeads):
     """``StandardROIHeads`` whose box branch is that of the paper (section 3.2, SPEC 5).
 
     What is different: the corners that RoI max pooling is given, per-class statistics of the box targets, a limit of
-    boxes per class before NMS, images without objects (see ``_sample_proposals``), and proposals that are part of the
-    graph (see ``label_and_sample_proposals``). Everything else, from matching to masks, is detectron2's. Constructor
-    arguments are those of ``StandardROIHeads``.
+    boxes per class before NMS, images without objects (see ``_sample_proposals``), proposals that are part of the
+    graph (see ``label_and_sample_proposals``), and any number of them at test (see ``_forward_box``). Everything else,
+    from matching to masks, is detectron2's.
+
+    Args:
+        boxes_per_chunk_test: regions of an image that are pooled at a time, at test.
+        kwargs: of ``StandardROIHeads``.
+
+    Raises:
+        ValueError: `boxes_per_chunk_test` is below 1.
     """
+
+    @configurable
+    def __init__(self, *, boxes_per_chunk_test: int = 4096, **kwargs: Any):
+        super().__init__(**kwargs)
+        if boxes_per_chunk_test < 1:
+            raise ValueError(f"MODEL.ROI_HEADS.BOXES_PER_CHUNK_TEST is {boxes_per_chunk_test}; it must be 1 or more.")
+        self.boxes_per_chunk_test = boxes_per_chunk_test
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, Any]:
+        arguments = super().from_config(cfg, input_shape)
+        return {**arguments, "boxes_per_chunk_test": cfg.MODEL.ROI_HEADS.BOXES_PER_CHUNK_TEST}
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: Dict[str, ShapeSpec]) -> Dict[str, Any]:
@@ -36,13 +56,15 @@ class FasterRCNNROIHeads(StandardROIHeads):
         stock_cfg.defrost()
         stock_cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE = "ROIPool"
         arguments = super()._init_box_head(stock_cfg, input_shape)
-        arguments["box_pooler"] = FasterRCNNROIPooler(
+        pooler_class = PyramidROIPooler if cfg.MODEL.PYRAMID.SIZES_TEST else FasterRCNNROIPooler
+        arguments["box_pooler"] = pooler_class(
             output_size=cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
             scales=tuple(1.0 / input_shape[name].stride for name in arguments["box_in_features"]),
             sampling_ratio=cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
             pooler_type=cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
             inclusive_corners=cfg.MODEL.ROI_BOX_HEAD.POOLER_INCLUSIVE_CORNERS,
             round_corners=cfg.MODEL.ROI_BOX_HEAD.POOLER_ROUND_CORNERS,
+            **({"canonical_box_size": cfg.MODEL.PYRAMID.CANONICAL_BOX_SIZE} if cfg.MODEL.PYRAMID.SIZES_TEST else {}),
         )
         arguments["box_predictor"] = FasterRCNNOutputLayers(cfg, arguments["box_head"].output_shape)
         return arguments
@@ -68,6 +90,27 @@ class FasterRCNNROIHeads(StandardROIHeads):
         if not have_graph(proposals):
             return super().label_and_sample_proposals(proposals, targets)
         return with_graph_of(proposals, super().label_and_sample_proposals(*numbered(proposals, targets)))
+
+    def _forward_box(
+        self, features: Dict[str, torch.Tensor], proposals: List[Instances]
+    ) -> Union[Dict[str, torch.Tensor], List[Instances]]:
+        """As detectron2; at test, more regions than `boxes_per_chunk_test` go through the box head part by part.
+
+        What a region gets does not depend on the others, up to the rounding of sums.
+        """
+        size, most = self.boxes_per_chunk_test, max((len(image) for image in proposals), default=0)
+        if self.training or most <= size:
+            return super()._forward_box(features, proposals)
+        maps = [features[name] for name in self.box_in_features]
+        parts: List[List[Tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in proposals]  # of each image
+        for start in range(0, most, size):
+            chunk = [image.proposal_boxes[start : start + size] for image in proposals]
+            scores, deltas = self.box_predictor(self.box_head(self.box_pooler(maps, chunk)))
+            lengths = [len(boxes) for boxes in chunk]
+            for part, *of_image in zip(parts, scores.split(lengths), deltas.split(lengths)):
+                part.append(tuple(of_image))
+        predictions = tuple(torch.cat(tensors) for tensors in zip(*(pair for part in parts for pair in part)))
+        return self.box_predictor.inference(predictions, proposals)[0]
 
     def new_box_statistics(self, add_mirror_images: bool = True) -> Optional[BoxRegressionStatistics]:
         """An empty accumulator for ``update_box_statistics``; None if the config has fixed statistics.
