@@ -191,7 +191,7 @@ def make_sets_by_rpn(
 
 
 def _hash_of(path: str) -> str:
-    """Of a file's bytes; of a folder's names and sizes."""
+    """Of a file's bytes; of a folder's names and sizes, none where there is nothing."""
     if os.path.isfile(path):
         return file_sha256(path)
     files = sorted(file for file in Path(path).rglob("*") if file.is_file())
@@ -221,22 +221,14 @@ def import_set(
         raise ConfigError(f"--dataset {dataset_name}: no data set has this name; those of the config are {known}.")
 
     def make(name: str, output: Path, dicts: List[Dict[str, Any]]) -> ProposalSet:
-        settings: Dict[str, Any] = {"method": "import", "format": file_format}
-        settings["drop_duplicate_and_tiny"] = drop_duplicate_and_tiny
-        settings["sha256"] = _hash_of(path) if os.path.exists(path) else None
+        options = {"drop_duplicate_and_tiny": drop_duplicate_and_tiny}
+        settings = {"method": "import", "format": file_format, "sha256": _hash_of(path), **options}
         resumable = ResumableSet(output, name, dicts, settings, overwrite=overwrite)
         if resumable.finished is not None:
             logger.info("Proposals of %s: imported already, %s", name, output)
             return resumable.finished
-        return import_proposals(
-            path,
-            file_format,
-            name,
-            output,
-            dicts,
-            drop_duplicate_and_tiny=drop_duplicate_and_tiny,
-            extra_metadata=resumable.metadata,
-        )
+        about = resumable.metadata
+        return import_proposals(path, file_format, name, output, dicts, **options, extra_metadata=about)
 
     return _make_sets(cfg, folder, [dataset_name], make)
 
