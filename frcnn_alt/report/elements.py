@@ -112,12 +112,13 @@ def recall_table(recalls: Dict[str, Dict[str, float]]) -> str:
     return table(["300 proposals, %", *RECALL_COLUMNS], rows, numbers=True)
 
 
-def plots(items: Sequence[Plot], bare: bool = False) -> str:
+def plots(items: Sequence[Plot], bare: bool = False, wide: bool = False) -> str:
     """Plots beside each other as far as the screen is wide, each in the colours of a light and of a dark page.
 
     Args:
         items: the plots.
         bare: without the element around them.
+        wide: each on a line of its own.
     """
     lines: List[str] = []
     for description, draw in items:
@@ -126,7 +127,7 @@ def plots(items: Sequence[Plot], bare: bool = False) -> str:
             f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
             f'<img src="{light}" alt="{escape(description)}"></picture>'
         )
-    return "\n".join(lines if bare else ['<div class="plots">', *lines, "</div>"])
+    return "\n".join(lines if bare else [f'<div class="plots{" wide" if wide else ""}">', *lines, "</div>"])
 
 
 def _jpeg(image: Image.Image) -> str:

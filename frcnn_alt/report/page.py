@@ -39,6 +39,8 @@ th { overflow-wrap: normal; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1rem 1.5rem;
          align-items: start; margin: .8rem 0; }
 .plots img { width: 100%; max-width: 34rem; height: auto; display: block; }
+.wide { grid-template-columns: 1fr; }
+.wide img { max-width: 58rem; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(28rem, 100%), 1fr)); gap: 1.4rem;
             margin: .8rem 0; }
 figure { margin: 0; }

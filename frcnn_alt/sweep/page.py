@@ -61,7 +61,8 @@ def _label(cells: Sequence[str]) -> str:
 
 def _section(result: TableResult) -> str:
     table = result.table
-    parts = [_grid(cells_of(table, result.results), len(table.columns)), plots(_row_plots(result) + result.curves)]
+    parts = [_grid(cells_of(table, result.results), len(table.columns))]
+    parts.append(plots(_row_plots(result) + result.curves, wide=True))
     if result.comparisons:
         parts.append(_grid(statements_of(result.comparisons), 1))
     if table.note:

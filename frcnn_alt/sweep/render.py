@@ -33,10 +33,14 @@ def _beyond(values: Values) -> str:
 
 
 def cells_of(table: Table, results: Sequence[RowResult]) -> Grid:
-    """Header and rows: the paper's columns, then for each metric its number, ours, and whether they differ."""
+    """Header and rows: the paper's columns, then for each metric its number, ours, and whether they differ.
+
+    Of a metric that the paper has no number of (Figure 4) there is ours alone.
+    """
     header = list(table.columns)
+    in_paper = {metric for metric in table.metrics if any(metric in row.paper for row in table.rows)}
     for metric in table.metrics:
-        header += [f"{metric}: paper", "here", "difference", "beyond the spread"]
+        header += [f"{metric}: paper", "here", "difference", "beyond the spread"] if metric in in_paper else [metric]
     rows = []
     for row, result in zip(table.rows, results):
         cells = list(row.cells)
@@ -46,7 +50,8 @@ def cells_of(table: Table, results: Sequence[RowResult]) -> Grid:
             if result.missing:
                 seeds = ", ".join(map(str, result.missing))
                 here += f" (without seed {seeds})" if values.by_seed else f" (seed {seeds} failed or not done)"
-            cells += [_number(values.paper), here, _number(values.difference, sign=True), _beyond(values)]
+            with_paper = [_number(values.paper), here, _number(values.difference, sign=True), _beyond(values)]
+            cells += with_paper if metric in in_paper else [here]
         rows.append(cells)
     return header, rows
 

@@ -23,10 +23,12 @@ class Values:
     Attributes:
         by_seed: seed -> value, the mean over random draws.
         paper: the paper's number, if it has one.
+        has_seed: whether the seed has an influence; Selective Search's recall is the same number for all of them.
     """
 
     by_seed: Mapping[int, float]
     paper: Optional[float] = None
+    has_seed: bool = True
 
     @property
     def mean(self) -> Optional[float]:
@@ -35,8 +37,8 @@ class Values:
 
     @property
     def spread(self) -> Optional[float]:
-        """Standard deviation over the seeds; None of fewer than two."""
-        return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
+        """Standard deviation over the seeds; None of fewer than two, or where no seed has an influence."""
+        return statistics.stdev(self.by_seed.values()) if self.has_seed and len(self.by_seed) > 1 else None
 
     @property
     def difference(self) -> Optional[float]:
@@ -132,7 +134,8 @@ def read_results(table: Table, measurements: Sequence[Measurement], done: Sequen
                 except KeyError as error:
                     files = ", ".join(one.results for one in draws)
                     raise ConfigError(f"table {table.name}, metric {metric!r}: {error.args[0]} in {files}.") from error
-        values = {metric: Values(by_seed, row.paper.get(metric)) for metric, by_seed in by_metric.items()}
+        has_seed = len({one.task for one in of_row}) > 1 or len({one.seed for one in of_row}) < 2
+        values = {metric: Values(found, row.paper.get(metric), has_seed) for metric, found in by_metric.items()}
         results.append(RowResult(row.name, values, tuple(missing)))
     return results
 

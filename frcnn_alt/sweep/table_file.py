@@ -143,6 +143,12 @@ class _Reader:
         self.path = path
         self.folder = os.path.dirname(os.path.abspath(path))
 
+    def _place(self, file: str) -> str:
+        """A path from where the command runs, if the file lies below: commands of a moved repository stay the same."""
+        path = os.path.normpath(os.path.join(self.folder, file))
+        from_here = os.path.relpath(path)
+        return path if from_here.startswith(os.pardir) else from_here
+
     def table(self, content: Any, bases: Dict[str, str]) -> Table:
         content = dict(self._mapping(content, "the file"))
         content.setdefault("name", os.path.splitext(os.path.basename(self.path))[0])
@@ -158,8 +164,8 @@ class _Reader:
         ]
         known = self._mapping(content.get("bases"), "bases")
         self._refuse_unknown("--base", list(bases), list(known))
-        files = {name: os.path.join(self.folder, str(file)) for name, file in known.items()}
-        files.update({name: os.path.abspath(file) for name, file in bases.items()})
+        files = {name: self._place(str(file)) for name, file in known.items()}
+        files.update({name: self._place(os.path.abspath(file)) for name, file in bases.items()})
         values = {**content, "networks": networks, "rows": tuple(rows), "statements": tuple(statements), "bases": files}
         table = self._build(Table, "the file", values)
         self._check(table)
@@ -190,7 +196,7 @@ class _Reader:
         for key in ("opts", "test", "proposal_test"):
             self._mapping(getattr(built, key, {}), f"{what}, {key}")
         if getattr(built, "overlays", ()):
-            overlays = tuple(os.path.join(self.folder, file) for file in built.overlays)
+            overlays = tuple(self._place(file) for file in built.overlays)
             built = kind(**{**{name: getattr(built, name) for name in known}, "overlays": overlays})
         return built
 
