@@ -39,7 +39,7 @@ def plot_rows(rows: Sequence[PlottedRow], metric: str, theme: Theme) -> str:
     """
     with matplotlib.rc_context(style(theme)):
         panels = 2 if any(row.paper is not None for row in rows) else 1
-        figure = Figure(figsize=(3.4 + 2.3 * panels, 1.1 + 0.27 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(3.4 + 2.5 * panels, 1.1 + 0.27 * len(rows)), layout="constrained")
         axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
         positions = np.arange(len(rows))
         for panel in axes:
@@ -64,7 +64,7 @@ def _plot_paper(axes: Axes, rows: Sequence[PlottedRow], theme: Theme) -> None:
 
 
 def _plot_ours(axes: Axes, rows: Sequence[PlottedRow], theme: Theme) -> None:
-    axes.set_title("here: a dot for each seed, a bar for their mean")
+    axes.set_title("here: seeds and mean")
     for position, row in enumerate(rows):
         values = [value for value in row.values if np.isfinite(value)]
         if values:

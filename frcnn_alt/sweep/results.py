@@ -88,11 +88,13 @@ class Comparison:
 
 
 def value_at(content: Any, path: str) -> float:
-    """The number at "bbox/AP50" of nested dictionaries and lists, or so many times the number ("0/recall * 100").
+    """The number at "bbox/AP50" of nested dictionaries and lists, times a factor ("0/recall * 100"), or a sum of such.
 
     Raises:
         KeyError: there is none.
     """
+    if " + " in path:
+        return sum(value_at(content, term) for term in path.split(" + "))
     path, _, factor = path.partition(" * ")
     for key in path.split("/"):
         try:

@@ -83,7 +83,9 @@ def test_nearly_as_good_allows_the_papers_loss_and_the_spread(tmp_path):
     assert _verdict(tmp_path, "a", "b", nearly=True).verdict.startswith("does not hold (")
 
 
-@pytest.mark.parametrize("path, value", [("a/b", 3.0), ("list/1/x", 7.0)])
+@pytest.mark.parametrize(
+    "path, value", [("a/b", 3.0), ("list/1/x", 7.0), ("a/b * 100", 300.0), ("a/b + list/1/x * 10", 73.0)]
+)
 def test_a_number_in_nested_results(path, value):
     assert value_at({"a": {"b": 3}, "list": [{}, {"x": 7}]}, path) == value
 
