@@ -14,7 +14,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from detectron2.config import CfgNode
 
 from ..config import get_cfg
-from ..engine import ConfigError
 from ..engine.defaults import merge_overrides
 from .networks import Trainings
 from .table_file import EXTERNAL_PROPOSALS, Row, Table
@@ -61,10 +60,11 @@ class Measurements:
         """Plan a row with one seed; empty if its network cannot be planned, which is among the problems then.
 
         Raises:
-            ConfigError: `test` or `proposal_test` has a key that there is not, or a value of another kind.
+            ConfigError, DatasetError: `test` or `proposal_test` has a key that there is not, or a value of another
+                kind; the data sets of the base are not there.
         """
         for key in ("test", "proposal_test"):
-            _with(get_cfg(), getattr(row, key), f"row {row.name}, {key}")
+            _with(get_cfg(), getattr(row, key), key)
         if row.measure == "recall":
             return self._recall(row, seed)
         training = self.trainings.training(row.network, seed)
@@ -159,11 +159,7 @@ class Measurements:
                 return []
             external = source in EXTERNAL_PROPOSALS
             base = self._base(row) if external else self.trainings.table.networks[source].base
-            try:
-                cfg = self.trainings.base_config(base)
-            except ValueError as error:
-                raise ConfigError(f"row {row.name}: {error}") from error
-            (*_, dataset) = cfg.DATASETS.TEST or ("",)
+            (*_, dataset) = self.trainings.base_config(base).DATASETS.TEST or ("",)
             words = [*self.trainings.base_words(base), f"proposals={os.path.join(task.folder, dataset)}"]
             name = f"recall-{task.name}"
             folder = os.path.join(self.trainings.folder, "recall", name)

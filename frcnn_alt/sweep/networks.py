@@ -100,7 +100,10 @@ class Trainings:
         if (name, seed) in self._trainings:
             return self._trainings[name, seed]
         if name in self._being_planned:
-            self._say(name, f"rests on itself: weights_of leads from {' to '.join([*self._being_planned, name])}.")
+            self.say(
+                f"network {name}",
+                f"rests on itself: weights_of leads from {' to '.join([*self._being_planned, name])}.",
+            )
             return None
         self._being_planned.append(name)
         try:
@@ -108,19 +111,20 @@ class Trainings:
             self._trainings[name, seed] = training
             return training
         except (ConfigError, DatasetError, KeyError, ValueError) as error:
-            self._say(name, str(error))
+            self.say(f"network {name}", str(error))
             return None
         finally:
             self._being_planned.pop()
 
-    def _say(self, name: str, problem: str) -> None:
+    def say(self, name: str, problem: str) -> None:
+        """Note a problem of a network or a row."""
         names = self._problems.setdefault(problem, [])
         names += [] if name in names else [name]
 
     @property
     def problems(self) -> List[str]:
-        """What is to be mended first, each once, with the networks that it is about."""
-        return [f"network {', '.join(names)}: {problem}" for problem, names in self._problems.items()]
+        """What is to be mended first, each once, with the networks or rows that it is about."""
+        return [f"{', '.join(names)}: {problem}" for problem, names in self._problems.items()]
 
     def _plan_training(self, network: Network, seed: int) -> Training:
         task_name = f"{network.name}-seed{seed}"
@@ -173,7 +177,7 @@ class Trainings:
         without_files.defrost()
         without_files.MODEL.WEIGHTS = ""  # may be made by another task
         for problem in check_config(without_files):
-            self._say(network.name, problem)
+            self.say(f"network {network.name}", problem)
 
     def _shared_steps(self, schedule: Schedule, keys: Mapping[str, str], seed: int) -> Tuple[Optional[Training], int]:
         """The earlier training that has most of the first steps in common, and how many."""

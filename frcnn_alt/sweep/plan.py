@@ -6,6 +6,7 @@ from typing import Dict, List, Mapping, Sequence, Tuple
 
 from tabulate import tabulate
 
+from ..data import DatasetError
 from ..engine import ConfigError
 from .measurements import Measurement, Measurements
 from .networks import Trainings
@@ -113,8 +114,12 @@ def plan_sweep(
         for table in tables:
             of_table = Measurements(tables, trainings)
             for row in table.rows:
-                if row.measure != "time" or seed == seeds[0]:  # how fast it is, no seed changes
+                if row.measure == "time" and seed != seeds[0]:
+                    continue  # how fast it is, no seed changes
+                try:
                     measurements[table.name] += of_table.of_row(row, seed)
+                except (ConfigError, DatasetError) as error:
+                    trainings.say(f"row {row.name}", str(error))
     return SweepPlan(
         tuple(tables),
         tuple(seeds),

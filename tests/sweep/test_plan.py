@@ -106,7 +106,10 @@ def test_two_tables_share_networks_and_refuse_others_of_the_same_name(small_tabl
 @pytest.mark.parametrize(
     "opts, problem",
     [
-        (["MODEL.WEIGHTS", "nowhere.pth"], "network shared, unshared, ss, rpn, vgg_rpn: MODEL.WEIGHTS nowhere.pth"),
+        (
+            ["MODEL.WEIGHTS", "nowhere.pth"],
+            "network ss, network rpn, network vgg_rpn: MODEL.WEIGHTS nowhere.pth",
+        ),
         (["MODEL.RPN.NMS_TRESH", "0.5"], "no config key MODEL.RPN.NMS_TRESH. Did you mean MODEL.RPN.NMS_THRESH"),
         (["DATASETS.VOC_LAYOUT.ROOT", "/nowhere"], "there is no folder /nowhere"),
         (["SCHEDULE.STEP4_BOX_PREDICTOR", "old"], "SCHEDULE.STEP4_BOX_PREDICTOR is 'old'"),
@@ -120,8 +123,9 @@ def test_what_is_wrong_is_known_before_anything_runs(small_table, tmp_path, opts
 
 def test_a_wrong_key_of_a_row_is_known_before_anything_runs(small_table, tmp_path):
     path = _altered(small_table, tmp_path, "{MODEL.RPN.RANKING_TEST: False}", "{MODEL.RPN.RANKIN_TEST: False}")
-    with pytest.raises(ConfigError, match=r"row no_cls, proposal_test: .* Did you mean MODEL.RPN.RANKING_TEST"):
-        _plan(path, tmp_path)
+    (problem,) = _plan(path, tmp_path).problems
+    assert problem.startswith("row no_cls") and "proposal_test" in problem
+    assert "Did you mean MODEL.RPN.RANKING_TEST" in problem
 
 
 def test_missing_initial_weights_are_made_once_for_each_base(small_table, tmp_path):
