@@ -123,10 +123,10 @@ def plots(items: Sequence[Plot], bare: bool = False, wide: bool = False) -> str:
     lines: List[str] = []
     for description, draw in items:
         light, dark = (_data_uri(draw(theme).encode(), "image/svg+xml") for theme in (LIGHT, DARK))
-        lines.append(
-            f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-            f'<img src="{light}" alt="{escape(description)}"></picture>'
-        )
+        image = f'<img src="{light}" alt="{escape(description)}">'
+        if dark != light:
+            image = f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">{image}</picture>'
+        lines.append(image)
     return "\n".join(lines if bare else [f'<div class="plots{" wide" if wide else ""}">', *lines, "</div>"])
 
 
