@@ -183,8 +183,10 @@ def _verdict(
     else:
         beyond = "larger than the spread" if abs(difference) > spread else "within the spread"
     if statement.nearly:
+        if difference < 0:
+            return f"holds, it is even better ({beyond})"
         allowed = max(in_paper or 0.0, 0.0) + (spread or 0.0)
-        return f"{'holds' if difference <= allowed else 'does not hold'} (difference {beyond})"
+        return f"{'holds' if difference <= allowed else 'does not hold'} ({beyond})"
     if difference > 0:
         return "holds" if beyond == "larger than the spread" else f"holds in the mean, {beyond}"
     return "does not hold, the other way round" if beyond == "larger than the spread" else f"not seen, {beyond}"
