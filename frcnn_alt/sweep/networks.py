@@ -14,6 +14,7 @@ from ..checkpointing import missing_files
 from ..data import DatasetError
 from ..engine import ConfigError, build_schedule, check_config, default_argument_parser, setup_cfg
 from ..engine.schedule import Schedule
+from ..engine.single_step import data_problems
 from ..engine.step import configure_step
 from ..engine.step_keys import step_keys
 from .table_file import Network, Table
@@ -47,6 +48,7 @@ class Trainings:
         self._problems: Dict[str, List[str]] = {}
         self._trainings: Dict[Tuple[str, int], Training] = {}
         self._being_planned: List[str] = []
+        self._data_problems: Dict[str, List[str]] = {}
         self._first_base: Dict[Tuple[str, str], str] = {}  # of (method, data sets)
 
     def plan(self, names: Sequence[str], seed: int) -> None:
@@ -87,9 +89,7 @@ class Trainings:
 
     def external_proposals(self, method: str, base: str) -> Task:
         """Proposals of a method without a network over the data sets of a base; bases of the same ones share them."""
-        datasets = self.base_config(base).DATASETS
-        same = (method, json.dumps([datasets[key] for key in ("TRAIN", "TEST", "VOC_LAYOUT", "COCO_JSON")]))
-        base = self._first_base.setdefault(same, base)
+        base = self._first_base.setdefault((method, _data_of(self.base_config(base))), base)
         name = f"{method}-{base}"
         folder = os.path.join(self.folder, "proposals", name)
         words = [self._tool("make_proposals.py"), method, *self.base_words(base), "--split", "both"]
@@ -176,7 +176,11 @@ class Trainings:
         without_files = cfg.clone()
         without_files.defrost()
         without_files.MODEL.WEIGHTS = ""  # may be made by another task
-        for problem in check_config(without_files):
+        data = _data_of(cfg)
+        if data not in self._data_problems:  # all images are looked at, once
+            without_files.OUTPUT_DIR = os.path.join(self.folder, "data", network.base)  # for a list of what is wrong
+            self._data_problems[data] = data_problems(without_files)
+        for problem in check_config(without_files) + self._data_problems[data]:
             self.say(f"network {network.name}", problem)
 
     def _shared_steps(self, schedule: Schedule, keys: Mapping[str, str], seed: int) -> Tuple[Optional[Training], int]:
@@ -225,3 +229,8 @@ class Trainings:
         words += ["--classes", network.classes, "--overwrite", "-o", chosen, weights, *self.opts]
         task = Task(name, "convert", (*words, *as_words(network.opts)), folder, (source.task.name,))
         return self.add(task), chosen
+
+
+def _data_of(cfg: CfgNode) -> str:
+    """What tells whether two configs mean the same images."""
+    return json.dumps([cfg.DATASETS[key] for key in ("TRAIN", "TEST", "VOC_LAYOUT", "COCO_JSON", "MALFORMED")])

@@ -1,6 +1,7 @@
 """What a sweep plans: each thing once, in an order in which it can be done, with its cost."""
 
 import os
+import shutil
 
 from frcnn_alt.engine import ConfigError
 from frcnn_alt.sweep.plan import plan_sweep
@@ -126,6 +127,15 @@ def test_a_wrong_key_of_a_row_is_known_before_anything_runs(small_table, tmp_pat
     (problem,) = _plan(path, tmp_path).problems
     assert problem.startswith("row no_cls") and "proposal_test" in problem
     assert "Did you mean MODEL.RPN.RANKING_TEST" in problem
+
+
+def test_malformed_data_are_listed_once_for_all_networks(small_table, tmp_path):
+    data = tmp_path / "tiny_shapes"
+    shutil.copytree(small_table.with_name("tiny_shapes"), data)
+    (gone,) = list((data / "JPEGImages").glob("*0.jpg"))[:1]
+    gone.unlink()
+    (problem,) = _plan(small_table, tmp_path, opts=["DATASETS.VOC_LAYOUT.ROOT", str(data)]).problems
+    assert gone.name in problem and "network shared, network unshared, network ss" in problem
 
 
 def test_missing_initial_weights_are_made_once_for_each_base(small_table, tmp_path):

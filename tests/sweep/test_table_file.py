@@ -139,8 +139,6 @@ def test_other_tables_are_the_papers(name):
 
 @pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_configs_and_keys_of_all_tables_exist(path, own_catalogs, tmp_path):
-    table = read_table(str(path))
-    small = table.name.endswith(("_shapes", "_bccd"))  # their images are generated, or elsewhere
-    plan = plan_sweep([table], str(tmp_path), [0], "tools", pretrain=True)
-    problems = [problem for problem in plan.problems if not (small and "DATASETS.VOC_LAYOUT.ROOT" in problem)]
-    assert not problems
+    plan = plan_sweep([read_table(str(path))], str(tmp_path), [0], "tools", pretrain=True)
+    of_data = ("in the data (", "DATASETS.VOC_LAYOUT.ROOT is")  # VOC, COCO and the images of the demo may not be here
+    assert not [problem for problem in plan.problems if not any(text in problem for text in of_data)]
