@@ -4,19 +4,19 @@ Trainings are compared step by step before any of them runs (``step_keys``). A t
 takes them from that run (``--from-run``), and if all are, it only puts them together.
 """
 
-import json
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
 from ..checkpointing import missing_files
-from ..data import DatasetError
+from ..data import DatasetError, register_datasets
 from ..engine import ConfigError, build_schedule, check_config, default_argument_parser, setup_cfg
 from ..engine.schedule import Schedule
 from ..engine.single_step import data_problems
 from ..engine.step import configure_step
 from ..engine.step_keys import step_keys
+from .data_sets import data_of, own_catalogs
 from .table_file import Network, Table
 from .tasks import TRAIN, Task
 from .training import Training, as_words
@@ -81,7 +81,8 @@ class Trainings:
 
     @staticmethod
     def _cfg(words: Sequence[str]) -> CfgNode:
-        return setup_cfg(default_argument_parser().parse_args(list(words)))
+        with own_catalogs():
+            return setup_cfg(default_argument_parser().parse_args(list(words)))
 
     def base_config(self, base: str) -> CfgNode:
         """The config of a base, with the keys that every command has."""
@@ -89,7 +90,7 @@ class Trainings:
 
     def external_proposals(self, method: str, base: str) -> Task:
         """Proposals of a method without a network over the data sets of a base; bases of the same ones share them."""
-        base = self._first_base.setdefault((method, _data_of(self.base_config(base))), base)
+        base = self._first_base.setdefault((method, data_of(self.base_config(base))), base)
         name = f"{method}-{base}"
         folder = os.path.join(self.folder, "proposals", name)
         words = [self._tool("make_proposals.py"), method, *self.base_words(base), "--split", "both"]
@@ -176,10 +177,12 @@ class Trainings:
         without_files = cfg.clone()
         without_files.defrost()
         without_files.MODEL.WEIGHTS = ""  # may be made by another task
-        data = _data_of(cfg)
+        data = data_of(cfg)
         if data not in self._data_problems:  # all images are looked at, once
             without_files.OUTPUT_DIR = os.path.join(self.folder, "data", network.base)  # for a list of what is wrong
-            self._data_problems[data] = data_problems(without_files)
+            with own_catalogs():
+                register_datasets(without_files)
+                self._data_problems[data] = data_problems(without_files)
         for problem in check_config(without_files) + self._data_problems[data]:
             self.say(f"network {network.name}", problem)
 
@@ -229,8 +232,3 @@ class Trainings:
         words += ["--classes", network.classes, "--overwrite", "-o", chosen, weights, *self.opts]
         task = Task(name, "convert", (*words, *as_words(network.opts)), folder, (source.task.name,))
         return self.add(task), chosen
-
-
-def _data_of(cfg: CfgNode) -> str:
-    """What tells whether two configs mean the same images."""
-    return json.dumps([cfg.DATASETS[key] for key in ("TRAIN", "TEST", "VOC_LAYOUT", "COCO_JSON", "MALFORMED")])

@@ -107,7 +107,7 @@ def compute(cfg):
     register_datasets(cfg)
     torch.manual_seed(2)
     written, recall = write_proposals(cfg, build_step_model(cfg), recompute_flipped=True)
-    return {"written": written, "recall": recall}
+    return {"written": written, "recall": json.dumps(recall)}  # as text: NaN, of sizes without objects, is equal too
 
 
 def test_proposals_are_those_of_one_process_image_by_image(shapes, tmp_path):
