@@ -16,8 +16,15 @@ import sys
 from typing import Callable, Dict, List, Optional, Tuple
 
 from frcnn_alt.engine import ConfigError
-from frcnn_alt.engine.failures import guarded
-from frcnn_alt.sweep import ClusterExecutor, LocalExecutor, plan_sweep, read_table, run_sweep, write_tables
+from frcnn_alt.engine.failures import INTERRUPTED, guarded
+from frcnn_alt.sweep import (
+    ClusterExecutor,
+    LocalExecutor,
+    plan_sweep,
+    read_table,
+    run_sweep,
+    write_tables,
+)
 
 
 def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace:
@@ -90,14 +97,15 @@ def run(args: argparse.Namespace) -> int:
     if plan.problems:
         raise ConfigError("this sweep cannot start; --dry-run shows the whole plan.\n" + "\n".join(plan.problems))
     states: Dict[str, str] = {}
+    interrupted = False
     try:
         states = run_sweep(plan, _executor(args, folder), lambda text: print(text, flush=True))
     except KeyboardInterrupt:
+        interrupted = True
+    print("\n" + write_tables(plan, states))
+    if interrupted:
         print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    finally:
-        if os.path.isdir(folder):
-            print("\n" + write_tables(plan, states))
+        return INTERRUPTED
     return 1 if any(state != "done" for state in states.values()) else 0
 
 

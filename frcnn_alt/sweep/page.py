@@ -92,7 +92,7 @@ def sweep_page(
     commands = [[escape(name), f"<code>{escape(task.command_line)}</code>"] for name, task in plan.tasks.items()]
     sections = [_section(result) for result in results]
     sections.append(f"<section>\n<h2>Commands</h2>\n{html_table([], commands)}\n</section>")
-    rows = [[escape(name), escape(text.strip("`"))] for name, text in provenance.items()]
+    rows = [[escape(name), escape(text)] for name, text in provenance.items()]
     sections.append(f"<section>\n<h2>Provenance</h2>\n{html_table([], rows)}\n</section>")
     title = ", ".join(result.table.name for result in results)
     return PAGE.substitute(title=escape(title), introduction=introduction, sections="\n".join(sections))

@@ -11,6 +11,7 @@ from ..report.text import duration
 from .executors import Executor
 from .plan import SweepPlan
 from .tasks import Task
+from .write import note_provenance
 
 __all__ = ["locked", "run_sweep"]
 
@@ -151,6 +152,7 @@ def run_sweep(plan: SweepPlan, executor: Executor, say: Callable[[str], None] = 
         KeyboardInterrupt: after everything that ran has been stopped.
     """
     with locked(plan.folder):
+        note_provenance(plan)
         try:
             return _Run(plan, executor, say).run()
         finally:

@@ -1,11 +1,13 @@
 """What a sweep leaves to read: for each table text, Markdown and CSV, and one page for all of them."""
 
+import json
 import os
 import shlex
 import sys
 from typing import Dict, List, Mapping
 
 from ..engine.machine import describe_machine, describe_versions
+from ..engine.manifest import write_json
 from ..report.files import write_text
 from .page import TableResult, sweep_page
 from .plan import SweepPlan
@@ -13,7 +15,9 @@ from .recall_plots import recall_plots
 from .render import as_csv, as_markdown, as_text
 from .results import compare, read_results
 
-__all__ = ["write_tables"]
+__all__ = ["note_provenance", "write_tables"]
+
+_PROVENANCE = "provenance.json"
 
 
 def _provenance(plan: SweepPlan) -> Dict[str, str]:
@@ -23,8 +27,22 @@ def _provenance(plan: SweepPlan) -> Dict[str, str]:
         "machine": f"{machine['cpu_cores']} cores of {machine['cpu']}, GPU: {gpu}, {machine['platform']}",
         "versions": ", ".join(f"{name} {version}" for name, version in describe_versions().items()),
         "seeds": ", ".join(map(str, plan.seeds)),
-        "command": f"`python {shlex.join(sys.argv)}`",
+        "command": f"python {shlex.join(sys.argv)}",
     }
+
+
+def note_provenance(plan: SweepPlan) -> None:
+    """Note in the sweep's folder on what, and by which command, it is run; the tables tell so."""
+    os.makedirs(plan.folder, exist_ok=True)
+    write_json(_provenance(plan), os.path.join(plan.folder, _PROVENANCE))
+
+
+def _noted(plan: SweepPlan) -> Dict[str, str]:
+    try:
+        with open(os.path.join(plan.folder, _PROVENANCE)) as file:
+            return json.load(file)
+    except (OSError, ValueError):  # nothing has been run yet
+        return _provenance(plan)
 
 
 def write_tables(plan: SweepPlan, states: Mapping[str, str]) -> str:
@@ -41,7 +59,7 @@ def write_tables(plan: SweepPlan, states: Mapping[str, str]) -> str:
         ConfigError: a result that is marked as done cannot be read.
     """
     done = [name for name in plan.tasks if plan.marks.is_done(name)]
-    provenance = _provenance(plan)
+    provenance = _noted(plan)
     results: List[TableResult] = []
     texts: List[str] = []
     for table in plan.tables:
@@ -49,7 +67,7 @@ def write_tables(plan: SweepPlan, states: Mapping[str, str]) -> str:
         comparisons = compare(table, measured)
         text = as_text(table, measured, comparisons)
         about = "\n".join(
-            f"- {name}: {f'`{text}`' if name == 'command' else text}" for name, text in provenance.items()
+            f"- {name}: `{value}`" if name == "command" else f"- {name}: {value}" for name, value in provenance.items()
         )
         files = {
             "txt": f"{text}\n",
