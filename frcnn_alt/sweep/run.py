@@ -10,7 +10,7 @@ from ..engine import ConfigError
 from ..report.text import duration
 from .executors import Executor
 from .plan import SweepPlan
-from .tasks import Task
+from .tasks import TRAIN, Task
 from .write import note_provenance
 
 __all__ = ["locked", "run_sweep"]
@@ -129,7 +129,10 @@ class _Run:
 
 
 def _kind(task: Task) -> str:
-    return task.kind if task.iterations or task.kind != "train" else "put together"
+    """What takes about as long for an iteration, or for all of it: Selective Search is no RPN."""
+    if task.kind == "proposals":
+        return " ".join((task.kind, *task.command[1:2]))
+    return task.kind if task.iterations or task.kind != TRAIN else "put together"
 
 
 def _units(task: Task) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..engine.manifest import write_json
 
-__all__ = ["Task", "TaskMarks"]
+__all__ = ["TRAIN", "Task", "TaskMarks"]
 
 TRAIN = "train"
 
