@@ -48,11 +48,13 @@ class Measurements:
     """Plans what measures the rows of a table.
 
     Args:
-        tables: all of the sweep.
+        table: the table.
+        tables: all of the sweep, which share proposals.
         trainings: of the same tables; its tasks gain those that measure.
     """
 
-    def __init__(self, tables: Sequence[Table], trainings: Trainings):
+    def __init__(self, table: Table, tables: Sequence[Table], trainings: Trainings):
+        self.table = table
         self.trainings = trainings
         self._needed_boxes = self._most_boxes([row for table in tables for row in table.rows])
 
@@ -119,7 +121,8 @@ class Measurements:
     def _evaluation(
         self, row: Row, seed: int, draw: int, training: Training, words: Sequence[str], *needs: str
     ) -> Task:
-        name = f"test-{row.name}-seed{seed}" + (f"-draw{draw}" if row.draws > 1 else "")
+        # With the table's name: rows of two tables may be called alike.
+        name = f"test-{self.table.name}-{row.name}-seed{seed}" + (f"-draw{draw}" if row.draws > 1 else "")
         folder = os.path.join(self.trainings.folder, "tests", name)
         tool = os.path.join(self.trainings.tools, "train_net.py")
         command = (tool, "--config-file", training.config_file, "--eval-only", "OUTPUT_DIR", folder, *words)
@@ -160,11 +163,12 @@ class Measurements:
             external = source in EXTERNAL_PROPOSALS
             base = self._base(row) if external else self.trainings.table.networks[source].base
             (*_, dataset) = self.trainings.base_config(base).DATASETS.TEST or ("",)
-            words = [*self.trainings.base_words(base), f"proposals={os.path.join(task.folder, dataset)}"]
             name = f"recall-{task.name}"
             folder = os.path.join(self.trainings.folder, "recall", name)
             tool = os.path.join(self.trainings.tools, "evaluate_proposals.py")
-            command = (tool, *words[:2], "--output", folder, *words[2:], *self.trainings.opts)
+            proposals = f"proposals={os.path.join(task.folder, dataset)}"
+            words = (tool, *self.trainings.base_words(base), "--output", folder, proposals)
+            command = (*words, *self.trainings.opts)
             recall = self.trainings.add(Task(name, "recall", command, folder, (task.name,)))
             results = os.path.join(folder, "recall.json")
             measurements.append(Measurement(row.name, seed, draw, recall.name, results))
@@ -175,7 +179,7 @@ class Measurements:
         if row.boxes is not None:
             keys["MODEL.RPN.POST_NMS_TOPK_TEST"] = row.boxes
         words = as_words(keys)
-        name = f"time-{row.name}-seed{seed}"
+        name = f"time-{self.table.name}-{row.name}-seed{seed}"
         folder = os.path.join(self.trainings.folder, "times", name)
         tool = os.path.join(self.trainings.tools, "benchmark_parts.py")
         command = (tool, "--config-file", training.config_file, "--output", folder, *words)

@@ -23,6 +23,9 @@ from .training import Training, as_words
 
 __all__ = ["Trainings"]
 
+# Of every training; others' would mix up what is done with what is to be done.
+_OWN_KEYS = ("SEED", "OUTPUT_DIR")
+
 
 class Trainings:
     """All trainings of a sweep; planning one plans what it rests on.
@@ -67,16 +70,22 @@ class Trainings:
         return os.path.join(self.tools, name)
 
     def add(self, task: Task) -> Task:
-        """Add a task unless one of that name is there."""
-        return self.tasks.setdefault(task.name, task)
+        """Add a task unless it is there.
+
+        Raises:
+            ConfigError: another one has its name.
+        """
+        if self.tasks.setdefault(task.name, task) != task:
+            raise ConfigError(f"two tasks would be called {task.name}: give a network or a row another name.")
+        return task
 
     def base_words(self, base: str, overlays: Sequence[str] = ()) -> List[str]:
         """--config-file FILE --overlay FILE ... of a base."""
         words = ["--config-file", self.table.bases[base]]
         return words + [word for file in overlays for word in ("--overlay", file)]
 
-    def _words(self, network: Network, seed: int, folder: str, flags: Sequence[str] = ()) -> List[str]:
-        words = [self._tool("train_net.py"), *self.base_words(network.base, network.overlays), "--resume", *flags]
+    def _words(self, network: Network, seed: int, folder: str) -> List[str]:
+        words = [self._tool("train_net.py"), *self.base_words(network.base, network.overlays), "--resume"]
         return [*words, "OUTPUT_DIR", folder, "SEED", str(seed), *self.opts, *as_words(network.opts)]
 
     @staticmethod
@@ -128,6 +137,9 @@ class Trainings:
         return [f"{', '.join(names)}: {problem}" for problem, names in self._problems.items()]
 
     def _plan_training(self, network: Network, seed: int) -> Training:
+        own = [key for key in (*self.opts[::2], *network.opts) if key in _OWN_KEYS]
+        if own:
+            raise ConfigError(f"{' and '.join(own)}: the sweep sets that itself (--seeds, --output).")
         task_name = f"{network.name}-seed{seed}"
         folder = os.path.join(self.folder, "runs", task_name)
         needs: List[str] = []

@@ -112,7 +112,7 @@ def plan_sweep(
     for seed in seeds:
         trainings.plan(_networks(tables), seed)
         for table in tables:
-            of_table = Measurements(tables, trainings)
+            of_table = Measurements(table, tables, trainings)
             for row in table.rows:
                 if row.measure == "time" and seed != seeds[0]:
                     continue  # how fast it is, no seed changes

@@ -57,7 +57,7 @@ def test_proposals_are_made_once_for_all_rows_and_as_many_as_the_most_need(small
     assert len(of_rpn) == 3  # ranked, and two random draws
     assert all("MODEL.RPN.POST_NMS_TOPK_TEST 15" in task.command_line for task in of_rpn)
     assert len([task for task in made if "selective_search" in task.command]) == 1
-    five, fifteen = (plan.tasks[f"test-rpn_{n}-seed0"] for n in (5, 15))
+    five, fifteen = (plan.tasks[f"test-small-rpn_{n}-seed0"] for n in (5, 15))
     assert five.needs == fifteen.needs and five.command_line.endswith("TOPK_TEST 5")
 
 
@@ -65,7 +65,7 @@ def test_a_row_as_trained_has_no_test_of_its_own(small_table, tmp_path):
     plan = _plan(small_table, tmp_path)
     by_row = {one.row: one for one in plan.measurements["small"]}
     assert by_row["shared"].task == "shared-seed0"  # its 20 boxes are those of the config
-    assert by_row["unshared"].task == "test-unshared-seed0"  # 10 are not
+    assert by_row["unshared"].task == "test-small-unshared-seed0"  # 10 are not
     assert by_row["ss"].task == "ss-seed0"
 
 
@@ -95,8 +95,22 @@ def test_training_options_keep_steps_apart(small_table, tmp_path):
 
 def test_two_tables_share_networks_and_refuse_others_of_the_same_name(small_table, tmp_path):
     same = _altered(small_table, tmp_path, "A small table", "Another", "same")
-    alone = _plan(small_table, tmp_path).tasks
-    assert set(_plan([small_table, same], tmp_path).tasks) == set(alone)
+    alone, both = _plan(small_table, tmp_path).tasks, _plan([small_table, same], tmp_path).tasks
+    assert {name for name in both if "-same-" not in name} == set(alone)
+    assert {both[name].kind for name in set(both) - set(alone)} == {"evaluate"}
+
+
+def test_rows_of_two_tables_that_are_called_alike_are_measured_each(small_table, tmp_path):
+    other = _altered(small_table, tmp_path, "boxes: 5}", "boxes: 7}", "other")
+    plan = _plan([small_table, other], tmp_path)
+    commands = [
+        plan.tasks[next(one.task for one in plan.measurements[table] if one.row == "rpn_5")].command_line
+        for table in ("small", "other")
+    ]
+    assert [command.rsplit(" ", 1)[1] for command in commands] == ["5", "7"]
+
+
+def test_two_tables_whose_networks_differ(small_table, tmp_path):
     other = _altered(small_table, tmp_path, "shared: {base: zf}", "shared: {base: vgg}", "other")
     with pytest.raises(ConfigError, match="network shared of table other is not that of small"):
         _plan([small_table, other], tmp_path)
@@ -113,6 +127,8 @@ def test_two_tables_share_networks_and_refuse_others_of_the_same_name(small_tabl
         ),
         (["MODEL.RPN.NMS_TRESH", "0.5"], "no config key MODEL.RPN.NMS_TRESH. Did you mean MODEL.RPN.NMS_THRESH"),
         (["DATASETS.VOC_LAYOUT.ROOT", "/nowhere"], "there is no folder /nowhere"),
+        (["SEED", "3"], "SEED: the sweep sets that itself"),
+        (["OUTPUT_DIR", "elsewhere"], "OUTPUT_DIR: the sweep sets that itself"),
         (["SCHEDULE.STEP4_BOX_PREDICTOR", "old"], "SCHEDULE.STEP4_BOX_PREDICTOR is 'old'"),
     ],
 )
