@@ -60,6 +60,9 @@ def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace
         sets = list(itertools.takewhile(lambda word: "=" in word, words))
         args.sets += [tuple(word.split("=", 1)) for word in sets]
         args.opts += words[len(sets) :]
+    misplaced = [word for word in args.opts[::2] if "=" in word]
+    if misplaced:
+        parser.error(f"{misplaced[0]} stands where a KEY is expected: proposal sets come first, then KEY VALUE pairs.")
     args.limits = sorted({int(number) for number in numbers})
     return args
 

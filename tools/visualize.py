@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Optional
 from frcnn_alt import get_cfg
 from frcnn_alt.checkpointing import CheckpointError, SafeCheckpointer, missing_files
 from frcnn_alt.data import DatasetError
+from frcnn_alt.data.images import IMAGE_EXTENSIONS, image_files_of
 from frcnn_alt.engine.defaults import ConfigError, setup_cfg
 from frcnn_alt.engine.network import RPN, configure_network
 from frcnn_alt.engine.trained_network import find_trained_network
@@ -29,8 +30,6 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
-
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
 class InputError(ValueError):
@@ -63,14 +62,13 @@ def list_images(paths: List[str], output: str) -> List[str]:
     files: List[str] = []
     for path in paths:
         if os.path.isdir(path):
-            names = sorted(name for name in os.listdir(path) if name.lower().endswith(_EXTENSIONS))
-            files += [os.path.join(path, name) for name in names]
+            files += image_files_of(path)
         elif os.path.isfile(path):
             files.append(path)
         else:
             raise InputError(f"--input {path}: there is no such file or folder.")
     if not files:
-        raise InputError(f"--input {' '.join(paths)}: no image found; looked for {' '.join(_EXTENSIONS)}")
+        raise InputError(f"--input {' '.join(paths)}: no image found; looked for {' '.join(IMAGE_EXTENSIONS)}")
     if os.path.realpath(output) in {os.path.realpath(os.path.dirname(file)) for file in files}:
         raise InputError(f"--output {output} is the folder of the input: drawings would overwrite photographs.")
     return files

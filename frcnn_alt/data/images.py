@@ -10,12 +10,20 @@ from tqdm import tqdm
 
 from .problems import IMAGE, Problem
 
-__all__ = ["check_image_files", "image_size"]
+__all__ = ["IMAGE_EXTENSIONS", "check_image_files", "image_files_of", "image_size"]
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _END_OF_FILE = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _SHOW_PROGRESS_FROM = 300  # images; fewer take less than a second
+
+
+def image_files_of(folder: str) -> List[str]:
+    """Return the paths of the image files of a folder, by their extensions, sorted by name."""
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(IMAGE_EXTENSIONS))
+    return [os.path.join(folder, name) for name in names]
 
 
 def image_size(file_name: str) -> Optional[Tuple[int, int]]:

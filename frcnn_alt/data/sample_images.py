@@ -10,12 +10,10 @@ import numpy as np
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from .images import image_size
+from .images import IMAGE_EXTENSIONS, image_files_of, image_size
 from .problems import DatasetError
 
 __all__ = ["add_random_regions", "read_image_folder", "write_noise_images"]
-
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
 def read_image_folder(folder: str, limit: int) -> List[Dict[str, Any]]:
@@ -26,10 +24,10 @@ def read_image_folder(folder: str, limit: int) -> List[Dict[str, Any]]:
     """
     if not os.path.isdir(folder):
         raise DatasetError(f"{folder} is not a folder of images.")
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(_EXTENSIONS))
-    if not names:
-        raise DatasetError(f"{folder}: no image found; looked for {' '.join(_EXTENSIONS)}.")
-    return [_record(os.path.join(folder, name)) for name in names[:limit]]
+    files = image_files_of(folder)
+    if not files:
+        raise DatasetError(f"{folder}: no image found; looked for {' '.join(IMAGE_EXTENSIONS)}.")
+    return [_record(file) for file in files[:limit]]
 
 
 def _record(path: str) -> Dict[str, Any]:
@@ -39,17 +37,16 @@ def _record(path: str) -> Dict[str, Any]:
     return {"file_name": path, "image_id": os.path.basename(path), "height": size[1], "width": size[0]}
 
 
-def write_noise_images(folder: str, height: int, width: int, number: int, *, seed: int = 0) -> List[Dict[str, Any]]:
+def write_noise_images(folder: str, height: int, width: int, number: int) -> List[Dict[str, Any]]:
     """Write `number` JPEG files of soft coloured noise into `folder`; returns them like `read_image_folder`.
 
     Args:
         folder: exists.
         height: in pixels.
         width: in pixels.
-        number: of images.
-        seed: the same one gives the same images.
+        number: of images, the same ones every time.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     cells = (max(height // 8, 1), max(width // 8, 1), 3)  # soft, so that decoding takes as long as of a photograph
     for index in range(number):
         noise = Image.fromarray(rng.integers(0, 256, cells, dtype=np.uint8))
@@ -57,13 +54,13 @@ def write_noise_images(folder: str, height: int, width: int, number: int, *, see
     return read_image_folder(folder, number)
 
 
-def add_random_regions(records: List[Dict[str, Any]], regions: int, *, seed: int = 0) -> List[Dict[str, Any]]:
+def add_random_regions(records: List[Dict[str, Any]], regions: int) -> List[Dict[str, Any]]:
     """Return `records` with `regions` random boxes each as stored proposals, in the form of detectron2's own files.
 
     Widths and heights are uniform from 16 pixels to the image's, places uniform in the image; scores fall from the
     first to the last.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return [{**record, **_random_regions(record, regions, rng)} for record in records]
 
 

@@ -152,6 +152,8 @@ def convert_weights(
         model = _model_with_anchors(cfg)
         fitted = _fit_foreign(cfg, checkpoint, model)
     else:
+        cfg = cfg.clone()
+        cfg.defrost()
         configure_final_network(cfg)
         model = build_meta_model(cfg)
         fitted = check_shapes(checkpoint, model, files[0])

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Union
+from typing import Any, Callable, Dict, List, Optional, Union
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
@@ -28,6 +28,7 @@ from ..proposals import (
     number_of_cores,
 )
 from .defaults import ConfigError
+from .meta_model import build_meta_model
 from .network import RPN, configure_network
 
 __all__ = ["import_set", "keys_to_set", "make_sets_by_rpn", "make_sets_from_pixels"]
@@ -55,14 +56,14 @@ def _names(cfg: CfgNode, split: str) -> List[str]:
     return names
 
 
-def _make_sets(cfg: CfgNode, folder: str, names: Iterable[str], make: Make) -> Dict[str, ProposalSet]:
+def _make_sets(cfg: CfgNode, folder: str, names: List[str], make: Make, overwrite: bool) -> Dict[str, ProposalSet]:
     """Make a set for each data set; malformed data is listed before the first one is begun."""
-    names = list(names)
     cfg = cfg.clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = folder  # the list of what is malformed goes there
     paths = {name: Path(folder) / name for name in names}
-    if not all(path.exists() for path in paths.values()):  # a command that has nothing left to do opens no image
+    # A command that has nothing left to do opens no image.
+    if overwrite or not all(path.exists() for path in paths.values()):
         check_datasets(cfg, names)
     return {name: make(name, path, load_dataset_dicts(name)) for name, path in paths.items()}
 
@@ -101,7 +102,7 @@ def make_sets_from_pixels(
     def make(name: str, path: Path, dicts: List[Dict[str, Any]]) -> ProposalSet:
         return compute_from_pixels(method, name, path, dicts, processes=processes, overwrite=overwrite)
 
-    return _make_sets(cfg, folder, _names(cfg, split), make)
+    return _make_sets(cfg, folder, _names(cfg, split), make, overwrite)
 
 
 def _rpn_settings(cfg: CfgNode) -> Dict[str, Any]:
@@ -149,14 +150,18 @@ def make_sets_by_rpn(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist: give the config.yaml of a finished run, or add "
             "MODEL.WEIGHTS <file> at the end of the command."
         )
-    if cfg.MODEL.LOAD_PROPOSALS:
-        raise ConfigError(
-            "This config is of a detector that is given its proposals (MODEL.LOAD_PROPOSALS): its network has no RPN. "
-            "Give the config.yaml of a run of another schedule, or of a step that trains a RPN."
-        )
     cfg = cfg.clone()
     cfg.defrost()
-    configure_network(cfg, RPN)
+    learns = False
+    if not cfg.MODEL.LOAD_PROPOSALS:
+        configure_network(cfg, RPN)
+        learns = any(True for _ in build_meta_model(cfg).proposal_generator.parameters())
+    if not learns:
+        raise ConfigError(
+            "The network of this config has no RPN: its detector is given its proposals (MODEL.LOAD_PROPOSALS), or "
+            f"MODEL.PROPOSAL_GENERATOR.NAME {cfg.MODEL.PROPOSAL_GENERATOR.NAME!r} is one that learns nothing. Give the "
+            "config.yaml of a run of another schedule, or of a step that trains a RPN."
+        )
     settings = {
         "method": "rpn",
         "weights_sha256": [file_sha256(file) for file in cfg.MODEL.WEIGHTS.split(",")],
@@ -187,7 +192,7 @@ def make_sets_by_rpn(
         comm.synchronize()
         return ProposalSet(path)
 
-    return _make_sets(cfg, folder, names, make)
+    return _make_sets(cfg, folder, names, make, overwrite)
 
 
 def _hash_of(path: str) -> str:
@@ -230,7 +235,7 @@ def import_set(
         about = resumable.metadata
         return import_proposals(path, file_format, name, output, dicts, **options, extra_metadata=about)
 
-    return _make_sets(cfg, folder, [dataset_name], make)
+    return _make_sets(cfg, folder, [dataset_name], make, overwrite)
 
 
 def keys_to_set(cfg: CfgNode, folder: str) -> List[str]:

@@ -53,7 +53,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 class PeriodicEvaluation(EvalHook):
     """Evaluates in test mode on DATASETS.TEST every TEST.EVAL_PERIOD iterations; on all processes.
 
-    Not after the last iteration, as detectron2's hook does, for a network is measured anyway when its step has ended.
+    Not after the last iteration, as detectron2's hook does: when its step has ended, the proposals of an RPN are
+    measured anyway, and so is the final network. (A Fast R-CNN step that is not the last has no figure of its end.)
 
     Args:
         trainer: with detectron2's ``test``; its config is read.
@@ -93,7 +94,7 @@ class PeriodicEvaluation(EvalHook):
             writer.write()
 
     def after_train(self) -> None:
-        pass  # see above
+        del self._func  # as detectron2's: it is a method of this, and would keep the trainer alive
 
     def _remove_files(self) -> None:
         if comm.is_main_process():
@@ -113,7 +114,7 @@ def with_periodic_evaluation(
         if isinstance(hook, PreciseBN):
             hook._period = 0
         if not isinstance(hook, EvalHook):
-            hooks.append(hook)
+            hooks += [] if hook is None else [hook]  # detectron2 has None where there are no batch norms
         elif trainer.cfg.TEST.EVAL_PERIOD > 0 and trainer.cfg.DATASETS.TEST:
             hooks.append(PeriodicEvaluation(trainer, writers))
     return hooks

@@ -1,8 +1,8 @@
 """Which network a config means once its run has been: the trained one, wherever the run's folder lies now."""
 
 import argparse
-import contextlib
 import os
+from typing import Optional
 
 from detectron2.config import CfgNode
 
@@ -29,18 +29,17 @@ def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     given = args.opts or []
     writes_elsewhere = "OUTPUT_DIR" in given
-    if args.config_file and not writes_elsewhere:
-        _follow_moved_step(cfg, args.config_file)
     run_folder = cfg.OUTPUT_DIR
     if args.config_file:
+        run_folder = _follow_moved_step(cfg, args.config_file) or run_folder
         beside = os.path.dirname(os.path.abspath(args.config_file))
         if any(os.path.isfile(os.path.join(beside, name)) for name in ("manifest.json", "model_final.pth")):
             run_folder = beside
-            cfg.OUTPUT_DIR = cfg.OUTPUT_DIR if writes_elsewhere else beside
         copy = os.path.join(beside, MEAN_IMAGE_FILE)
         earlier = cfg.MODEL.PIXEL_MEAN_IMAGE if "MODEL.PIXEL_MEAN_IMAGE" not in given else ""
         if os.path.basename(earlier) == MEAN_IMAGE_FILE and os.path.isfile(copy):
             cfg.MODEL.PIXEL_MEAN_IMAGE = copy
+    cfg.OUTPUT_DIR = cfg.OUTPUT_DIR if writes_elsewhere else run_folder
     finished = os.path.join(run_folder, "model_final.pth")
     if "MODEL.WEIGHTS" not in given and os.path.isfile(finished):
         cfg.MODEL.WEIGHTS = finished
@@ -50,23 +49,26 @@ def find_trained_network(cfg: CfgNode, args: argparse.Namespace) -> None:
 def configure_final_network(cfg: CfgNode) -> None:
     """Change `cfg`, in place, so that it builds the network with which its schedule ends; that of a part stays."""
     if cfg.TRAINER == "AlternatingTrainer" and not is_of_a_part(cfg):
-        # A schedule that is not at hand, or objects to something, matters to those who train.
-        with contextlib.suppress(Exception):
-            configure_network(cfg, build_schedule(cfg).network)
+        try:
+            network = build_schedule(cfg).network
+        except Exception:  # a schedule that is not at hand, or objects to something, matters to those who train
+            return
+        configure_network(cfg, network)
 
 
-def _follow_moved_step(cfg: CfgNode, config_file: str) -> None:
-    """Evaluate a step by its own config.yaml where its run lies now: its folder, and the proposals of steps before it.
+def _follow_moved_step(cfg: CfgNode, config_file: str) -> Optional[str]:
+    """Find the proposals that a step's own config.yaml names where its run lies now; returns the step's folder.
 
-    In the config both are as the run wrote them.
+    In the config both are as the run wrote them; None if it is no step's.
     """
     run_folder, step = os.path.split(os.path.dirname(os.path.abspath(config_file)))
-    earlier_run_folder, earlier_step = os.path.split(os.path.abspath(cfg.OUTPUT_DIR))
+    written = CfgNode.load_yaml_with_base(config_file).get("OUTPUT_DIR", "")  # the command line may have another one
+    earlier_run_folder, earlier_step = os.path.split(os.path.abspath(written))
     if step != earlier_step or not os.path.isfile(os.path.join(run_folder, "manifest.json")):
-        return
+        return None
     files = []
     for file in cfg.DATASETS.PROPOSAL_FILES_TEST:
         inside = os.path.relpath(os.path.abspath(file), earlier_run_folder)
         files.append(file if inside.startswith(os.pardir) else os.path.join(run_folder, inside))
     cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(files)
-    cfg.OUTPUT_DIR = os.path.join(run_folder, step)
+    return os.path.join(run_folder, step)

@@ -107,7 +107,7 @@ class SeesImagePyramid:
         kwargs: of detectron2's class.
 
     Raises:
-        ValueError: a pyramid with a proposal generator that learns.
+        ValueError: a pyramid with a proposal generator that learns, or with masks or keypoints.
     """
 
     @configurable
@@ -124,6 +124,8 @@ class SeesImagePyramid:
                 f"MODEL.PYRAMID.SIZES_TEST is for detectors on DenseWindows or on stored proposals, and "
                 f"{type(proposal_generator).__name__} has parameters: set it to ()."
             )
+        if pyramid is not None and (self.roi_heads.mask_on or self.roi_heads.keypoint_on):
+            raise ValueError("MODEL.PYRAMID.SIZES_TEST is for detectors of boxes alone: set it to ().")
         self.pyramid = pyramid
 
     @classmethod
@@ -141,7 +143,7 @@ class SeesImagePyramid:
         detected_instances: Optional[List[Instances]] = None,
         do_postprocess: bool = True,
     ) -> List[Union[Dict[str, Any], Instances]]:
-        """As ``GeneralizedRCNN.inference``, on features of all sizes; masks and keypoints on those of the input."""
+        """As ``GeneralizedRCNN.inference``, on features of all sizes; given detections on those of the input."""
         if self.pyramid is None or detected_instances is not None:
             return super().inference(batched_inputs, detected_instances, do_postprocess)
         sizes = [tuple(one["image"].shape[-2:]) for one in batched_inputs]
@@ -152,5 +154,6 @@ class SeesImagePyramid:
         ) -> Dict[str, FeaturePyramid]:
             return self.pyramid.features(backbone.forward, ImageList(inputs[0], sizes), features)
 
-        with self.backbone.register_forward_hook(of_all_sizes):
+        # Before others' hooks: to them, what the backbone does includes all sizes.
+        with self.backbone.register_forward_hook(of_all_sizes, prepend=True):
             return super().inference(batched_inputs, detected_instances, do_postprocess)

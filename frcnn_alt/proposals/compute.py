@@ -54,9 +54,10 @@ def proposal_settings(cfg: CfgNode, flipped: bool) -> Dict[str, Any]:
 
 def has_settings(proposals: ProposalSet, cfg: CfgNode, flipped: bool) -> bool:
     """Whether, by the metadata of a set, its proposals were chosen as `cfg` asks for."""
+    # The smallest side of sets that do not tell it is among what the hash of their step was made of.
+    earlier = {**_EARLIER_SETTINGS, "smallest_side": cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE}
     return all(
-        proposals.metadata.get(key, _EARLIER_SETTINGS.get(key)) == value
-        for key, value in proposal_settings(cfg, flipped).items()
+        proposals.metadata.get(key, earlier.get(key)) == value for key, value in proposal_settings(cfg, flipped).items()
     )
 
 

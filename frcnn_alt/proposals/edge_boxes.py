@@ -7,13 +7,13 @@ Shape letters: H, W of an image; R boxes of it; B = 4.
 """
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from ..checkpointing import file_sha256
 from .opencv import import_opencv
 from .proposal_set import ProposalSetError
 
@@ -85,7 +85,10 @@ class EdgeBoxes:
         """What decides which boxes come out, for a set's metadata."""
         edges: Any = {"by": "gradients", "smoothing": _SMOOTHING, "quantile": _QUANTILE}
         if self.edge_model:
-            edges = {"by": "structured edge detector", "model_sha256": file_sha256(self.edge_model)}
+            edges = {
+                "by": "structured edge detector",
+                "model_sha256": hashlib.sha256(Path(self.edge_model).read_bytes()).hexdigest(),
+            }
         numbers = {"boxes": self.boxes, "alpha": ALPHA, "beta": BETA}
         return {"method": "edge_boxes", **numbers, "edges": edges}
 

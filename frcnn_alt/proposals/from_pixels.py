@@ -4,10 +4,10 @@ The methods are :class:`.SelectiveSearch` and :class:`.EdgeBoxes`. What comes ou
 processes, nor on where a run was cut.
 """
 
-import collections
 import concurrent.futures
 import contextlib
 import datetime
+import itertools
 import logging
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Callable, Deque, Dict, Generator, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Generator, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 from detectron2.data import DatasetCatalog
@@ -144,7 +144,7 @@ def _propose(method: Method, image: Image) -> Proposals:
 
 @contextlib.contextmanager
 def _searching(method: Method, images: List[Image], processes: int) -> Iterator[Iterator[Tuple[Image, Proposals]]]:
-    """A context whose value yields (image, its proposals) in order, as they are found."""
+    """A context whose value yields (image, its proposals), whichever are found first."""
     processes = min(processes, len(images))
     if processes <= 1:
         yield ((image, _propose(method, image)) for image in images)
@@ -152,7 +152,7 @@ def _searching(method: Method, images: List[Image], processes: int) -> Iterator[
     context = multiprocessing.get_context("forkserver")  # a fork of this process might inherit a lock that is held
     context.set_forkserver_preload([__name__])
     pool = concurrent.futures.ProcessPoolExecutor(processes, context, _begin_process)
-    results = _in_order(pool.submit, method, images, processes * _AHEAD)
+    results = _as_found(pool.submit, method, images, processes * _AHEAD)
     try:
         yield results
     finally:
@@ -160,30 +160,30 @@ def _searching(method: Method, images: List[Image], processes: int) -> Iterator[
         pool.shutdown(wait=True)
 
 
-def _in_order(
+def _as_found(
     submit: Callable[..., Any], method: Method, images: List[Image], ahead: int
 ) -> Generator[Tuple[Image, Proposals], None, None]:
-    waiting: Deque[Tuple[Image, Any]] = collections.deque()
+    """Keep `ahead` images handed out; one that takes long keeps no other from being written down."""
+    waiting: Dict[Any, Image] = {}
     left = iter(images)
     try:
-        for image in left:
-            waiting.append((image, submit(_propose, method, image)))
-            if len(waiting) >= ahead:
-                break
-        while waiting:
-            image, future = waiting.popleft()
-            yield image, future.result()
-            for following in left:
-                waiting.append((following, submit(_propose, method, following)))
-                break
+        while True:
+            for image in itertools.islice(left, ahead - len(waiting)):
+                waiting[submit(_propose, method, image)] = image
+            if not waiting:
+                return
+            done = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED).done
+            for future in done:
+                found = future.result()
+                yield waiting.pop(future), found
     except BrokenProcessPool:
-        names = ", ".join(str(one["image_id"]) for one in [image, *(one for one, _ in waiting)])
+        names = ", ".join(str(one["image_id"]) for one in waiting.values())
         raise ProposalSetError(
             f"a process that searched one of the images {names} was killed; if nobody did that, the memory is at its "
             "end: take fewer --processes. What is done is kept: the same command goes on."
         ) from None
     finally:
-        for _, future in waiting:
+        for future in waiting:
             future.cancel()
 
 

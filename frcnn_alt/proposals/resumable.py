@@ -1,7 +1,7 @@
 """A proposal set that is made over hours: finished already, begun, or to be made; and whether it is the one asked for.
 
 What is done lies in parts beside the set, ``<path>.parts/00000`` and so on, each a proposal set of some of the images.
-A run that is cut loses the part that it was writing, if it was killed, and nothing if it was interrupted. The parts
+A run that is killed loses the part that it was writing; one that is interrupted nothing that was added. The parts
 become the set when no image is missing.
 """
 
@@ -11,6 +11,8 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
+
+from detectron2.utils import comm
 
 from .proposal_set import ImageId, PathLike, ProposalSet, ProposalSetError
 from .proposal_set_writer import ProposalSetWriter, merge_proposal_sets
@@ -38,6 +40,12 @@ def _differences(found: Any, wanted: Any, key: str = "") -> List[str]:
         names = dict.fromkeys([*wanted, *(found if key else ())])  # found may tell more of itself
         return [text for name in names for text in _differences(found.get(name), wanted.get(name), f"{prefix}{name}")]
     return [] if found == wanted else [f"{key} {found!r} and not {wanted!r}"]
+
+
+def _one_or_all(values: List[Any]) -> Any:
+    """What all parts say of themselves; where they differ (another version of a library), the list of it."""
+    different = [value for place, value in enumerate(values) if value not in values[:place]]
+    return different[0] if len(different) == 1 else different
 
 
 class ResumableSet:
@@ -74,6 +82,9 @@ class ResumableSet:
         self._dicts = {str(image["image_id"]): image for image in dataset_dicts}
         self.finished: Optional[ProposalSet] = None if overwrite else self._finished()
         self.overwrite = overwrite
+        # Killed between the last two steps of `merge`: the set is complete, and its parts are still there.
+        if comm.is_main_process() and self.path.exists() and (self.finished is not None or not self.missing()):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _finished(self) -> Optional[ProposalSet]:
         if not self.path.exists():
@@ -146,7 +157,8 @@ class ResumableSet:
             ProposalSetError: an image is missing.
         """
         parts = self._parts()
-        merged = merge_proposal_sets([part.path for part in parts], self.path, self.image_ids, parts[0].metadata)
+        metadata = {key: _one_or_all([part.metadata.get(key) for part in parts]) for key in parts[0].metadata}
+        merged = merge_proposal_sets([part.path for part in parts], self.path, self.image_ids, metadata)
         shutil.rmtree(self.folder)
         return merged
 

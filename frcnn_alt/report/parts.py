@@ -14,13 +14,12 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from tabulate import tabulate
 
-from ..evaluation import PARTS, PartTimes
+from ..evaluation import PartTimes
 from .files import write_text
 from .parts_plot import save_parts_plot
-from .run import ReportError
-from .text import milliseconds
+from .text import three_figures
 
-__all__ = ["PAPER_ROWS", "parts_data", "parts_markdown", "parts_text", "read_parts", "write_parts"]
+__all__ = ["PAPER_ROWS", "parts_data", "parts_markdown", "parts_text", "write_parts"]
 
 # Table 5 of the paper, and its images per second: a K40 GPU, Selective Search on a CPU (SPEC 8.4).
 PAPER_ROWS: Dict[str, Dict[str, float]] = {
@@ -39,7 +38,6 @@ _COLUMNS = {
     "total": "total",
     "whole": "by itself",
 }
-_READ_KEYS = ("systems", "machine", "command")
 
 
 def parts_data(
@@ -76,30 +74,8 @@ def write_parts(data: Dict[str, Any], folder: str, paper_rows: Optional[Sequence
     paths = [os.path.join(folder, f"parts.{ending}") for ending in ("json", "md", "png")]
     write_text(paths[0], json.dumps(data, indent=2, allow_nan=False) + "\n")
     write_text(paths[1], parts_markdown(data, paper_rows) + "\n")
-    save_parts_plot(data, {name: PAPER_ROWS[name] for name in _shown(paper_rows)}, paths[2])
+    save_parts_plot(data, {name: PAPER_ROWS[name] for name in _shown(paper_rows)}, _COLUMNS, paths[2])
     return paths
-
-
-def read_parts(path: str) -> Dict[str, Any]:
-    """Read a ``parts.json``, or that of a folder.
-
-    Raises:
-        ReportError: there is none, or it is damaged.
-    """
-    path = os.path.join(path, "parts.json") if os.path.isdir(path) else path
-    try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-        whole = all(key in data for key in _READ_KEYS) and all(
-            {*PARTS, "total"} <= set(system["milliseconds"]) for system in data["systems"]
-        )
-    except FileNotFoundError as error:
-        raise ReportError(f"{path}: there is no such file; tools/benchmark_parts.py --output writes it.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReportError(f"{path} cannot be read as times by part: {error}") from error
-    if not whole:
-        raise ReportError(f"{path} cannot be read as times by part: systems or parts are missing.")
-    return data
 
 
 def _shown(paper_rows: Optional[Sequence[str]]) -> List[str]:
@@ -110,12 +86,12 @@ def _table(data: Dict[str, Any], paper_rows: Optional[Sequence[str]], style: str
     rows = []
     for system in data["systems"]:
         times = system["milliseconds"]
-        cells = [milliseconds(times.get(key)) for key in _COLUMNS]
-        rows.append([system["name"], *cells, f"{1000 / times['whole']:.2g}"])
+        cells = [three_figures(times.get(key)) for key in _COLUMNS]
+        rows.append([system["name"], *cells, three_figures(1000 / times["whole"])])
     for name in _shown(paper_rows):
         row = PAPER_ROWS[name]
-        cells = [milliseconds(row.get(key)) for key in _COLUMNS]
-        rows.append([f"the paper, K40: {name}", *cells, f"{row['images_per_second']:.2g}"])
+        cells = [three_figures(row.get(key)) for key in _COLUMNS]
+        rows.append([f"the paper, K40: {name}", *cells, three_figures(row["images_per_second"])])
     header = ["ms an image", *_COLUMNS.values(), "images per second"]
     return _tabulate(rows, header, style)
 
@@ -129,7 +105,7 @@ def _quartiles(data: Dict[str, Any], style: str) -> str:
     rows = []
     for system in data["systems"]:
         spreads = [system["spread"].get(key) for key in _COLUMNS]
-        cells = ["-" if spread is None else " to ".join(map(milliseconds, spread)) for spread in spreads]
+        cells = ["-" if spread is None else " to ".join(map(three_figures, spread)) for spread in spreads]
         rows.append([system["name"], *cells])
     return _tabulate(rows, ["quartiles over the images", *_COLUMNS.values()], style)
 

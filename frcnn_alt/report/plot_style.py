@@ -10,7 +10,7 @@ from typing import Dict, Tuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "Theme", "as_svg", "new_axes", "style"]
+__all__ = ["DARK", "LIGHT", "Theme", "as_png", "as_svg", "new_axes", "style"]
 
 _WIDTH, _HEIGHT = 4.6, 2.9  # inches; the page scales
 
@@ -76,4 +76,12 @@ def as_svg(figure: Figure, transparent: bool = True) -> str:
     """The figure as the text of an SVG file; `transparent` leaves out its background."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def as_png(figure: Figure) -> bytes:
+    """The figure as the content of a PNG file, on white; its resolution is matplotlib's "savefig.dpi"."""
+    figure.set_facecolor("white")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
     return buffer.getvalue()

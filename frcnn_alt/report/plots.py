@@ -1,5 +1,6 @@
 """The report's plots as SVG text: losses of a step, recall of the proposals, AP by class."""
 
+import itertools
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import matplotlib
@@ -15,6 +16,7 @@ __all__ += ["plot_recall_by_number"]
 
 
 _MAX_POINTS = 400
+_DASHES = ("-", "--", "-.", ":")
 _LOSS_NAMES = {
     "loss_rpn_cls": "objectness",
     "loss_rpn_loc": "box regression",
@@ -78,7 +80,7 @@ def plot_recall_by_number(recalls: Dict[str, Dict[str, float]], theme: Theme) ->
     """
     with matplotlib.rc_context(style(theme)):
         figure, axes = new_axes()
-        for (name, recall), color in zip(recalls.items(), theme.series):
+        for (name, recall), color in zip(recalls.items(), itertools.cycle(theme.series)):
             limits = sorted(int(key.split("@")[1]) for key in recall if key.startswith("recall50@"))
             for overlap, dashes in ((50, "-"), (70, "--")):
                 values = [recall[f"recall{overlap}@{limit}"] for limit in limits]
@@ -100,7 +102,9 @@ def plot_recall_by_iou(recalls: Dict[str, Dict[str, float]], theme: Theme, limit
     with matplotlib.rc_context(style(theme)):
         figure, axes = new_axes()
         overlaps = [overlap / 100 for overlap in _IOU_PERCENTS]
-        for (name, recall), color, dashes in zip(recalls.items(), theme.series, ("-", "--", "-.", ":")):
+        for (name, recall), color, dashes in zip(
+            recalls.items(), itertools.cycle(theme.series), itertools.cycle(_DASHES)
+        ):
             values = [recall[f"recall{overlap}@{limit}"] for overlap in _IOU_PERCENTS]
             axes.plot(overlaps, values, dashes, color=color, marker="o", markersize=3, label=name)
         axes.set_ylim(0, 102)

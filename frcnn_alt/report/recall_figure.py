@@ -3,7 +3,6 @@
 Shape letters: S runs (seeds) of one method, T IoU thresholds.
 """
 
-import io
 import os
 from typing import Dict, List, Mapping, Sequence, Union
 
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ..evaluation import RecallCurves
 from .files import write_bytes, write_text
-from .plot_style import LIGHT, as_svg, style
+from .plot_style import LIGHT, as_png, as_svg, style
 
 __all__ = ["Runs", "plot_recall_curves", "runs_by_method"]
 
@@ -144,10 +143,8 @@ def _add_legend(figure: Figure, axes: Axes, title: str) -> None:
 
 
 def _save(figure: Figure, path: str, extension: str) -> None:
-    figure.set_facecolor("white")
     if extension == ".svg":
+        figure.set_facecolor("white")
         write_text(path, as_svg(figure, transparent=False))
-        return
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())
+    else:
+        write_bytes(path, as_png(figure))

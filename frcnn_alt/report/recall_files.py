@@ -65,7 +65,10 @@ def write_recall_csv(curves: Mapping[str, Runs], path: str) -> None:
 def write_average_recall_csv(curves: Mapping[str, Runs], path: str) -> None:
     """Write average recall, one line for each number of proposals and object size.
 
-    Columns: those of `write_recall_csv` to "size", objects (their number), average recall.
+    Columns: those of `write_recall_csv` to "size", objects (their number), average recall (a share from 0 to 1).
+
+    Args:
+        curves, path: as of `write_recall_csv`.
     """
 
     def rows() -> Iterator[Sequence[Any]]:
@@ -90,6 +93,9 @@ def write_recall_json(curves: Mapping[str, Runs], path: str) -> None:
 
     "recall" has for each object size a list for each of "limits", of a number for each of "thresholds"; null where no
     object has that size.
+
+    Args:
+        curves, path: as of `write_recall_csv`.
     """
     runs = [
         {
@@ -141,8 +147,9 @@ def read_recall_json(path: str) -> Dict[str, List[RecallCurves]]:
 
 def _cell(values: Sequence[float]) -> str:
     """Mean in percent; of several runs with their standard deviation."""
-    spread = f" ± {percent(100 * statistics.stdev(values))}" if len(values) > 1 else ""
-    return percent(100 * statistics.mean(values)) + spread
+    mean = float(np.mean(values))  # NaN where one of the runs has no such object
+    spread = f" ± {percent(100 * float(np.std(values, ddof=1)))}" if len(values) > 1 and not math.isnan(mean) else ""
+    return percent(100 * mean) + spread
 
 
 def recall_summary(curves: Mapping[str, Runs]) -> str:

@@ -1,5 +1,6 @@
 """Recall of the proposals while RPN steps were trained (TEST.EVAL_PERIOD), and its plot."""
 
+import itertools
 from typing import Dict, Optional, Sequence, Tuple
 
 import matplotlib
@@ -55,7 +56,7 @@ def plot_recall_over_iterations(steps: Sequence[Tuple[str, StepRecord]], dataset
     """
     with matplotlib.rc_context(style(theme)):
         figure, axes = new_axes()
-        for (title, step), color in zip(steps, theme.series):
+        for (title, step), color in zip(steps, itertools.cycle(theme.series)):
             curves = recall_over_iterations(step, dataset)
             for (name, curve), dashes in zip(curves.items(), _DASHES):
                 axes.plot(

@@ -3,7 +3,7 @@
 import math
 from typing import Dict, List, Optional, Tuple
 
-__all__ = ["average_precision_by_class", "duration", "milliseconds", "percent"]
+__all__ = ["average_precision_by_class", "duration", "three_figures", "percent"]
 
 _CLASS_PREFIX = "AP50-"
 
@@ -18,8 +18,8 @@ def duration(seconds: Optional[float]) -> str:
     return "{} min {:02d} s".format(*divmod(whole, 60)) if whole >= 60 else f"{whole} s"
 
 
-def milliseconds(value: Optional[float]) -> str:
-    """Return milliseconds with three figures, whole ones from 100 on, an int as it is; "-" for None."""
+def three_figures(value: Optional[float]) -> str:
+    """Return a number of at least 1 with three figures, whole ones from 100 on, an int as it is; "-" for None."""
     if value is None or isinstance(value, int):
         return "-" if value is None else str(value)
     return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"

@@ -72,6 +72,23 @@ def test_malformed_images_are_listed_before_any_is_searched(voc_folder, own_cata
     assert [path.name for path in (tmp_path / "sets").iterdir()] == ["malformed.txt"]
 
 
+def test_malformed_images_are_listed_also_before_a_set_is_made_anew(shapes, tmp_path, monkeypatch):
+    cfg = tiny_config(shapes, tmp_path / "run")
+    arguments = (cfg, SEARCH, str(tmp_path / "sets"))
+    looked_through = []
+    monkeypatch.setattr(make_proposals, "check_datasets", lambda cfg, names: looked_through.append(names))
+    for overwrite, times in ((False, 1), (False, 1), (True, 2)):
+        make_sets_from_pixels(*arguments, split="test", processes=1, overwrite=overwrite)
+        assert len(looked_through) == times
+
+
+def test_a_network_that_learns_no_proposals(whole, tmp_path):
+    cfg = final_config(whole)
+    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "DenseWindows"
+    with pytest.raises(ConfigError, match="'DenseWindows' is one that learns nothing"):
+        make_sets_by_rpn(cfg, str(tmp_path))
+
+
 def test_impossible_requests(shapes, tmp_path):
     cfg = tiny_config(shapes, tmp_path / "run")
     with pytest.raises(ConfigError, match="--processes 0"):
@@ -84,7 +101,7 @@ def test_impossible_requests(shapes, tmp_path):
     with pytest.raises(ConfigError, match="MODEL.WEIGHTS '' does not exist"):
         make_sets_by_rpn(cfg, str(tmp_path))
     cfg.MODEL.WEIGHTS, cfg.MODEL.LOAD_PROPOSALS = os.path.join(shapes, "shapes.json"), True
-    with pytest.raises(ConfigError, match="its network has no RPN"):
+    with pytest.raises(ConfigError, match="The network of this config has no RPN"):
         make_sets_by_rpn(cfg, str(tmp_path))
     with pytest.raises(ConfigError, match=f"--dataset nobody: .* of the config are {cfg.DATASETS.TRAIN[0]}"):
         import_set(cfg, "a.pkl", "detectron2", "nobody", str(tmp_path))

@@ -154,7 +154,8 @@ def train_alone(cfg):
         cfg.TRAINER, cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS, cfg.SOLVER.IMS_PER_BATCH = "SingleStepTrainer", 5, (), 2
         cfg.TEST.EVAL_PERIOD, folder = period, cfg.OUTPUT_DIR
         cfg.OUTPUT_DIR = os.path.join(folder, f"period{period}")
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        # As a training that was killed while it was evaluated leaves it.
+        os.makedirs(os.path.join(cfg.OUTPUT_DIR, *(["evaluation_in_training"] if period else [])), exist_ok=True)
         results = SingleStepTrainer(cfg).train()
         weights = read_checkpoint(os.path.join(cfg.OUTPUT_DIR, "model_final.pth"))["model"]
         found.append((measured(cfg.OUTPUT_DIR), hash_tensors(weights), results))
@@ -181,6 +182,15 @@ def test_on_two_processes(shapes, tmp_path):
     recalls = assert_trained_alone(found, tmp_path)
     assert recalls[1] != recalls[3]
     assert [weights for _, weights, _ in of_the_other] == [weights for _, weights, _ in found]
+
+
+def test_expected_results_are_those_of_the_trained_network(shapes, tmp_path):
+    cfg = config(shapes, tmp_path / "run", 1, iterations=2, schedule="rpn")
+    cfg.TEST.EXPECTED_RESULTS = [["box_proposals", "recall50@300", 1000.0, 0.1]]  # ends whoever is compared with it
+    os.makedirs(cfg.OUTPUT_DIR)
+    with pytest.raises(SystemExit):
+        run(cfg)
+    assert os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "step1_rpn", "model_final.pth"))
 
 
 def test_an_evaluation_that_fails_leaves_no_files(shapes, tmp_path, monkeypatch):

@@ -44,6 +44,7 @@ def test_steps_of_equal_key_end_with_equal_weights(whole, shapes, tmp_path):
         ("SEED", 4, 0),
         ("MODEL__WEIGHTS", "other.pth", 0),
         ("MODEL__RPN__BBOX_REG_LOSS_WEIGHT", 1.0, 0),
+        ("MODEL__PIXEL_MEAN_IMAGE", "mean.npy", 0),
         ("INPUT__RANDOM_FLIP", "none", 0),
         ("SCHEDULE__PROPOSALS__FLIPPED_IMAGES", "mirrored", 0),
     ],
@@ -52,6 +53,13 @@ def test_what_a_key_changes_is_not_shared(whole, key, value, equal_steps):
     before, after = _keys(whole), _keys(whole, **{key: value})
     steps = ["step1_rpn", "step2_fast_rcnn", "step3_rpn", "step4_fast_rcnn"]
     assert [name for name in steps if before[name] == after[name]] == steps[:equal_steps]
+
+
+def test_a_detector_on_other_proposal_files_is_another(whole):
+    detectors = [
+        _keys(whole, SCHEDULE__NAME="fast_rcnn", DATASETS__PROPOSAL_FILES_TRAIN=(file,)) for file in ("a", "b", "a")
+    ]
+    assert detectors[0] == detectors[2] != detectors[1]
 
 
 def test_without_a_seed_no_step_is_shared(whole):

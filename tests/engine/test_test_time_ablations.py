@@ -150,7 +150,7 @@ def test_stored_proposals_of_other_switches_are_told_apart(recorded, are_used, f
     folder = os.path.join(finished.OUTPUT_DIR, STEPS[2])
     for index in Path(folder).glob("proposals/*/index.json"):
         record = json.loads(index.read_text())
-        for key in ("nms", "ranking", "regression", "random_draw_seed"):
+        for key in ("nms", "ranking", "regression", "random_draw_seed", "smallest_side"):
             del record["metadata"][key]
         record["metadata"].update(recorded)
         index.write_text(json.dumps(record))

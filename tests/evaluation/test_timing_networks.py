@@ -93,6 +93,19 @@ def test_parts_of_a_network(name, network, tmp_path):
         assert split.regions is None
 
 
+def test_all_sizes_of_a_pyramid_are_conv(tmp_path):
+    cfg = config("paper", FAST_RCNN, tmp_path)
+    cfg.MODEL.PYRAMID.SIZES_TEST = (42, 63, 84)
+    model = build_model(cfg).eval()
+    (record,) = add_random_regions(write_noise_images(str(tmp_path), 90, 120, 1), 60)
+    mapper, forwards = DatasetMapper(cfg, is_train=False), []
+    first = next(module for module in model.backbone.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_hook(lambda *_: forwards.append(1))
+    with torch.no_grad():  # a clock that only the backbone drives
+        split = time_parts(model, lambda: model([mapper(record)]), clock=lambda: len(forwards))
+    assert split.seconds["conv"] == len(forwards) == 3 and split.seconds["rest"] == 0
+
+
 def test_real_time_adds_up_to_the_whole(tmp_path):
     """Of one image once: then the medians are the values themselves."""
     cfg = config("paper", None, tmp_path)

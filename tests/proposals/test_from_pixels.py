@@ -12,7 +12,9 @@ from frcnn_alt.proposals import (
     SelectiveSearch,
     compute_from_pixels,
     from_pixels,
+    resumable,
 )
+from frcnn_alt.proposals.opencv import import_opencv
 from frcnn_alt.proposals.resumable import IMAGES_PER_PART
 
 import numpy as np
@@ -117,6 +119,25 @@ def test_a_finished_set_is_left_as_it_is(tmp_path, caplog):
     assert again.searched == [] and "finished already" in caplog.text
     assert (tmp_path / "set" / "index.json").stat().st_mtime_ns == stamp
     assert len(bring(again, tmp_path, images, overwrite=True)) == len(again.searched) == 3
+
+
+def test_a_run_that_was_killed_after_its_set_was_complete(tmp_path, monkeypatch):
+    images = numbered(tmp_path, 3)
+    with monkeypatch.context() as killed:
+        killed.setattr(resumable.shutil, "rmtree", lambda *args, **kwargs: None)
+        bring(Fake(), tmp_path, images)
+    assert (tmp_path / "set.parts").is_dir()
+    again = Fake()
+    bring(again, tmp_path, images, overwrite=True)
+    assert len(again.searched) == 3 and not (tmp_path / "set.parts").exists()
+
+
+def test_parts_of_several_versions_of_the_library_tell_all(tmp_path, monkeypatch):
+    images = numbered(tmp_path, IMAGES_PER_PART + 2)
+    with pytest.raises(KeyboardInterrupt):
+        bring(Fake(fails_at=images[-1]["image_id"]), tmp_path, images)
+    monkeypatch.setattr(import_opencv(), "__version__", "9.9.9")
+    assert bring(Fake(), tmp_path, images).metadata["opencv"][-1] == "9.9.9"
 
 
 def test_another_set_is_an_error_until_it_is_to_be_overwritten(tmp_path):

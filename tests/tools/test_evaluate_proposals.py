@@ -111,6 +111,9 @@ def test_a_size_without_objects_is_nan_and_null(voc, evaluate, tmp_path):
     assert {r["recall"] for r in rows_of(tmp_path / "out" / "recall.csv") if r["size"] == "large"} == {"nan"}
     (run,) = json.loads((tmp_path / "out" / "recall.json").read_text())
     assert run["recall"]["large"][0][0] is None and run["average_recall"]["large"] == [None] * 3
+    voc("again", 2, 3, "tiny_trainval")
+    status, printed = evaluate(f"RPN={tmp_path / 'set'}", f"RPN={tmp_path / 'again'}", "--split", "train")
+    assert status == 0 and "±" in printed and " - " in printed
 
 
 def test_all_sets_that_cannot_be_measured_are_named(voc, evaluate, tmp_path):
@@ -135,6 +138,12 @@ def test_all_sets_that_cannot_be_measured_are_named(voc, evaluate, tmp_path):
         with pytest.raises(AssertionError, match=expected):
             raise AssertionError(line)
     assert len(lines) == 5
+
+
+def test_a_set_after_the_overrides(evaluate, capsys):
+    with pytest.raises(SystemExit):
+        evaluate("A=a", "SEED", "3", "B=b")
+    assert "B=b stands where a KEY is expected" in capsys.readouterr().err
 
 
 def test_words_that_name_no_set_and_numbers_that_are_none(evaluate, tmp_path):

@@ -21,6 +21,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
 from .image_facts import current_image_facts, original_size
+from .selection import clip_and_filter
 
 __all__ = ["DenseWindows"]
 
@@ -83,10 +84,7 @@ class DenseWindows(nn.Module):
         # Anchor generators read nothing but the size of a feature map; without channels it takes no memory.
         windows = Boxes.cat(self.anchor_generator([torch.empty((1, 0, *grid), device=device) for grid in grids]))
         windows.scale(image_size[1] / size[1], image_size[0] / size[0])
-        windows.clip(image_size)
-        widths, heights = (windows.tensor[:, 2:] - windows.tensor[:, :2]).unbind(dim=1)
-        large = (heights >= self.min_size * scale[0]) & (widths >= self.min_size * scale[1])
-        return windows[large & windows.nonempty()]
+        return Boxes(clip_and_filter(windows.tensor, image_size, scale, self.min_size)[0])
 
     def forward(
         self,
