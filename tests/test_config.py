@@ -12,7 +12,7 @@ from config_keys import leaf_keys
 from detectron2.config import get_cfg as get_detectron2_cfg
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-# Those in tables/ are no configs, but name some (tests/sweep/test_table_file.py).
+# Those in tables/ are no configs, but name some (tests/sweep/test_read_table.py).
 _CONFIG_FILES = [path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "tables"]
 YAML_FILES = sorted(str(path.relative_to(CONFIGS)) for path in _CONFIG_FILES)
 # Presets (tests/test_presets.py) and overlays are laid over other configs.

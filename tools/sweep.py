@@ -30,7 +30,7 @@ from frcnn_alt.sweep import (
 def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="+", metavar="TABLE [TABLE ...] [KEY VALUE ...]", help="table files; overrides")
+    parser.add_argument("words", nargs="*", metavar="TABLE [TABLE ...] [KEY VALUE ...]", help="table files; overrides")
     parser.add_argument("--base", action="append", default=[], metavar="NAME=FILE", help="another config for a base")
     parser.add_argument("--seeds", nargs="+", default=["0"], metavar="N", help="default: 0")
     parser.add_argument("--output", metavar="FOLDER", help="default: output/tables/<names of the tables>")
@@ -72,7 +72,14 @@ def _executor(args: argparse.Namespace, folder: str):
 def run(args: argparse.Namespace) -> int:
     """Plan, run and report as `args` say; 1 if a row could not be measured."""
     if not args.tables:
-        raise ConfigError(f"No table file: {args.opts[0]} is none (.yaml); there are some in configs/tables.")
+        what = f"{args.opts[0]} is none" if args.opts else "the command names none"
+        raise ConfigError(f"No table file (.yaml): {what}; there are some in configs/tables.")
+    if not args.seeds:
+        raise ConfigError("--seeds takes whole numbers from 0 on.")
+    if len(args.opts) % 2:
+        raise ConfigError(f"After the tables come KEY VALUE pairs, and these are none: {' '.join(args.opts)}.")
+    if args.jobs is not None and args.jobs < 1:
+        raise ConfigError(f"--jobs {args.jobs}: it takes whole numbers from 1 on.")
     bases = _pairs("--base", args.base)
     tables = [read_table(path) for path in args.tables]
     for name in bases:
@@ -83,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
         read_table(path, {k: v for k, v in bases.items() if k in t.bases}) for path, t in zip(args.tables, tables)
     ]
     folder = args.output or os.path.join("output", "tables", "_".join(table.name for table in tables))
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ConfigError(f"--output {folder} is a file: name a folder.")
     tools = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
-    if not args.seeds:
-        raise ConfigError("--seeds takes whole numbers from 0 on.")
     seeds = sorted({int(seed) for seed in args.seeds})
     plan = plan_sweep(tables, folder, seeds, tools, args.opts, pretrain=args.pretrain)
     if args.dry_run:

@@ -40,7 +40,6 @@ IMAGES_PER_PART = 500  # of a RPN's: what a killed run does again at most
 # What of MODEL does not change a RPN's proposals: where it runs and lies, and the parts behind it.
 _NOT_OF_A_RPN = ("WEIGHTS", "DEVICE", "LOAD_PROPOSALS", "MASK_ON", "KEYPOINT_ON", "META_ARCHITECTURE")
 _HEADS = ("ROI_", "SEM_SEG", "PANOPTIC", "RETINANET")
-
 _SPLITS = {"train": ("TRAIN",), "test": ("TEST",), "both": ("TRAIN", "TEST")}
 
 Make = Callable[[str, Path, List[Dict[str, Any]]], ProposalSet]
@@ -199,8 +198,8 @@ def _hash_of(path: str) -> str:
     """Of a file's bytes; of a folder's names and sizes, none where there is nothing."""
     if os.path.isfile(path):
         return file_sha256(path)
-    files = sorted(file for file in Path(path).rglob("*") if file.is_file())
-    about = [f"{file.relative_to(path)} {file.stat().st_size}" for file in files]
+    files = sorted(Path(path).rglob("*"))
+    about = [f"{file.relative_to(path)} {file.stat().st_size}" for file in files if file.is_file()]
     return hashlib.sha256("\n".join(about).encode()).hexdigest()
 
 

@@ -9,7 +9,6 @@ from typing import Dict
 
 from detectron2.config import CfgNode
 
-from ..data import seed_for
 from .manifest import config_hash
 from .schedule import Schedule
 from .step import FILES, WEIGHTS, configure_step, recomputes_flipped_images
@@ -33,7 +32,8 @@ def step_keys(cfg: CfgNode, schedule: Schedule) -> Dict[str, str]:
         raise ValueError("SEED is negative: every run draws its own, and no two steps are equal.")
     keys: Dict[str, str] = {}
     for index, step in enumerate(schedule.steps):
-        inputs = {"seed": str(seed_for(cfg.SEED, index)), "init": json.dumps(step.init, sort_keys=True)}
+        # Its own seed follows from SEED, which its config has, and from its place.
+        inputs = {"place": str(index), "init": json.dumps(step.init, sort_keys=True)}
         inputs["mean image"] = cfg.MODEL.PIXEL_MEAN_IMAGE
         inputs["flipped"] = str(recomputes_flipped_images(cfg))
         if WEIGHTS in step.init.values():

@@ -173,7 +173,7 @@ def _as_found(
             if not waiting:
                 return
             done = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED).done
-            for future in done:
+            for future in sorted(done, key=lambda one: one.exception() is not None):  # what was found is kept first
                 found = future.result()
                 yield waiting.pop(future), found
     except BrokenProcessPool:

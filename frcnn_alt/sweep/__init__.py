@@ -2,8 +2,9 @@
 
 from .executors import ClusterExecutor, LocalExecutor
 from .plan import SweepPlan, plan_sweep
+from .read_table import read_table
 from .run import run_sweep
-from .table_file import Table, read_table
+from .table import Table
 from .write import write_tables
 
 __all__ = [

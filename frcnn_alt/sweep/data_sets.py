@@ -1,13 +1,14 @@
 """The data sets of several configs in one process, each as if it were the only one."""
 
 import contextlib
+import hashlib
 import json
 from typing import Iterator
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-__all__ = ["data_of", "own_catalogs"]
+__all__ = ["config_of", "data_of", "own_catalogs"]
 
 
 @contextlib.contextmanager
@@ -22,6 +23,11 @@ def own_catalogs() -> Iterator[None]:
     finally:
         for catalog, data in before:
             catalog.data = data
+
+
+def config_of(cfg: CfgNode) -> str:
+    """Hash of all that a config says."""
+    return hashlib.sha256(json.dumps(cfg, sort_keys=True).encode()).hexdigest()
 
 
 def data_of(cfg: CfgNode) -> str:

@@ -14,9 +14,10 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from detectron2.config import CfgNode
 
 from ..config import get_cfg
+from ..engine import ConfigError
 from ..engine.defaults import merge_overrides
 from .networks import Trainings
-from .table_file import EXTERNAL_PROPOSALS, Row, Table
+from .table import EXTERNAL_PROPOSALS, Row, Table
 from .tasks import Task
 from .training import Training, as_words
 
@@ -32,14 +33,13 @@ class Measurement:
     """One number of a row: with one seed and one random draw.
 
     Attributes:
-        row, seed, draw: what of.
+        row, seed: what of; a row that draws at random has several.
         task: name of the task that writes the file.
         results: the file.
     """
 
     row: str
     seed: int
-    draw: int
     task: str
     results: str
 
@@ -56,7 +56,7 @@ class Measurements:
     def __init__(self, table: Table, tables: Sequence[Table], trainings: Trainings):
         self.table = table
         self.trainings = trainings
-        self._needed_boxes = self._most_boxes([row for table in tables for row in table.rows])
+        self._rows = [row for one in tables for row in one.rows]
 
     def of_row(self, row: Row, seed: int) -> List[Measurement]:
         """Plan a row with one seed; empty if its network cannot be planned, which is among the problems then.
@@ -83,20 +83,16 @@ class Measurements:
         for draw in range(row.draws):
             keys = {**test, DRAW_KEY: draw} if row.draws > 1 else test
             if _are_there(keys, training.cfg):  # as the training's own evaluation
-                measurements.append(Measurement(row.name, seed, draw, training.task.name, training.results))
+                measurements.append(Measurement(row.name, seed, training.task.name, training.results))
             else:
                 task = self._evaluation(row, seed, draw, training, as_words(keys))
-                measurements.append(_of_evaluation(row, seed, draw, task))
+                measurements.append(_of_evaluation(row, seed, task))
         return measurements
 
-    @staticmethod
-    def _most_boxes(rows: Sequence[Row]) -> Dict[str, int]:
-        most: Dict[str, int] = {}
-        for row in rows:
-            key = _proposals_key(row)
-            boxes = RECALL_BOXES if row.measure == "recall" else row.boxes or 0
-            most[key] = max(most.get(key, 0), boxes)
-        return most
+    def _most_boxes(self, row: Row, configured: int) -> int:
+        """How many proposals the rows need that are measured on the same ones as `row`."""
+        alike = [one for one in self._rows if _proposals_key(one) == _proposals_key(row)]
+        return max(RECALL_BOXES if one.measure == "recall" else one.boxes or configured for one in alike)
 
     def _on_proposals(self, row: Row, seed: int, training: Training) -> List[Measurement]:
         measurements = []
@@ -112,11 +108,19 @@ class Measurements:
                 "DATASETS.PROPOSAL_FILES_TEST": files,
                 **row.test,
             }
-            if row.boxes is not None:
-                keys["DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST"] = row.boxes
+            boxes = row.boxes or self._configured_boxes(row, seed)
+            if boxes is not None:
+                keys.setdefault("DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST", boxes)
             evaluation = self._evaluation(row, seed, draw, training, as_words(keys), task.name)
-            measurements.append(_of_evaluation(row, seed, draw, evaluation))
+            measurements.append(_of_evaluation(row, seed, evaluation))
         return measurements
+
+    def _configured_boxes(self, row: Row, seed: int) -> Optional[int]:
+        """How many an RPN's config asks for; the set may hold more, for other rows. None of external proposals."""
+        if row.proposals in EXTERNAL_PROPOSALS:
+            return None
+        training = self.trainings.training(row.proposals or row.network, seed)
+        return _with(training.cfg, row.proposal_test, "proposal_test").MODEL.RPN.POST_NMS_TOPK_TEST
 
     def _evaluation(
         self, row: Row, seed: int, draw: int, training: Training, words: Sequence[str], *needs: str
@@ -136,9 +140,7 @@ class Measurements:
         if training is None:
             return None
         keys = dict(row.proposal_test)
-        boxes = self._needed_boxes[_proposals_key(row)]
-        if boxes:
-            keys["MODEL.RPN.POST_NMS_TOPK_TEST"] = boxes
+        keys["MODEL.RPN.POST_NMS_TOPK_TEST"] = self._most_boxes(row, self._configured_boxes(row, seed))
         if row.draws > 1:
             keys[DRAW_KEY] = draw
         words = as_words(keys)
@@ -149,9 +151,7 @@ class Measurements:
         return self.trainings.add(Task(name, "proposals", tuple(command), folder, (training.task.name,)))
 
     def _base(self, row: Row) -> str:
-        return (
-            self.trainings.table.networks[row.network].base if row.network else next(iter(self.trainings.table.bases))
-        )
+        return self.table.networks[row.network].base if row.network else next(iter(self.table.bases))
 
     def _recall(self, row: Row, seed: int) -> List[Measurement]:
         measurements = []
@@ -160,18 +160,23 @@ class Measurements:
             task = self._proposals(row, seed, draw, source)
             if task is None:
                 return []
-            external = source in EXTERNAL_PROPOSALS
-            base = self._base(row) if external else self.trainings.table.networks[source].base
-            (*_, dataset) = self.trainings.base_config(base).DATASETS.TEST or ("",)
+            if source in EXTERNAL_PROPOSALS:
+                cfg = self.trainings.base_config(self._base(row))
+                config = [*self.trainings.base_words(self._base(row)), *self.trainings.opts]
+            else:
+                training = self.trainings.training(source, seed)
+                cfg, config = training.cfg, ["--config-file", training.config_file]
+            if len(cfg.DATASETS.TEST) != 1:
+                raise ConfigError(f"recall is measured on one data set, and DATASETS.TEST is {cfg.DATASETS.TEST}.")
             name = f"recall-{task.name}"
             folder = os.path.join(self.trainings.folder, "recall", name)
             tool = os.path.join(self.trainings.tools, "evaluate_proposals.py")
-            proposals = f"proposals={os.path.join(task.folder, dataset)}"
-            words = (tool, *self.trainings.base_words(base), "--output", folder, proposals)
-            command = (*words, *self.trainings.opts)
+            proposals = f"proposals={os.path.join(task.folder, *cfg.DATASETS.TEST)}"
+            files, opts = config[:2], config[2:]
+            command = (tool, *files, "--output", folder, proposals, *opts)
             recall = self.trainings.add(Task(name, "recall", command, folder, (task.name,)))
             results = os.path.join(folder, "recall.json")
-            measurements.append(Measurement(row.name, seed, draw, recall.name, results))
+            measurements.append(Measurement(row.name, seed, recall.name, results))
         return measurements
 
     def _time(self, row: Row, seed: int, training: Training) -> List[Measurement]:
@@ -184,11 +189,11 @@ class Measurements:
         tool = os.path.join(self.trainings.tools, "benchmark_parts.py")
         command = (tool, "--config-file", training.config_file, "--output", folder, *words)
         task = self.trainings.add(Task(name, "time", command, folder, (training.task.name,)))
-        return [Measurement(row.name, seed, 0, task.name, os.path.join(folder, "parts.json"))]
+        return [Measurement(row.name, seed, task.name, os.path.join(folder, "parts.json"))]
 
 
-def _of_evaluation(row: Row, seed: int, draw: int, task: Task) -> Measurement:
-    return Measurement(row.name, seed, draw, task.name, os.path.join(task.folder, "eval_only", "results.json"))
+def _of_evaluation(row: Row, seed: int, task: Task) -> Measurement:
+    return Measurement(row.name, seed, task.name, os.path.join(task.folder, "eval_only", "results.json"))
 
 
 def _are_there(keys: Mapping[str, Any], cfg: CfgNode) -> bool:

@@ -5,21 +5,20 @@ takes them from that run (``--from-run``), and if all are, it only puts them tog
 """
 
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
 from ..checkpointing import missing_files
 from ..data import DatasetError, register_datasets
 from ..engine import ConfigError, build_schedule, check_config, default_argument_parser, setup_cfg
-from ..engine.schedule import Schedule
 from ..engine.single_step import data_problems
 from ..engine.step import configure_step
 from ..engine.step_keys import step_keys
-from .data_sets import data_of, own_catalogs
-from .table_file import Network, Table
+from .data_sets import config_of, data_of, own_catalogs
+from .table import Network, Table
 from .tasks import TRAIN, Task
-from .training import Training, as_words
+from .training import Training, as_words, most_in_common
 
 __all__ = ["Trainings"]
 
@@ -99,11 +98,12 @@ class Trainings:
 
     def external_proposals(self, method: str, base: str) -> Task:
         """Proposals of a method without a network over the data sets of a base; bases of the same ones share them."""
-        base = self._first_base.setdefault((method, data_of(self.base_config(base))), base)
+        data = data_of(self.base_config(base))
+        base = self._first_base.setdefault((method, data), base)
         name = f"{method}-{base}"
         folder = os.path.join(self.folder, "proposals", name)
         words = [self._tool("make_proposals.py"), method, *self.base_words(base), "--split", "both"]
-        return self.add(Task(name, "proposals", (*words, "--output", folder, *self.opts), folder))
+        return self.add(Task(name, "proposals", (*words, "--output", folder, *self.opts), folder, config=data))
 
     def training(self, name: str, seed: int) -> Optional[Training]:
         """The training of a network; None if it cannot be planned, which is among the problems then."""
@@ -144,11 +144,13 @@ class Trainings:
         folder = os.path.join(self.folder, "runs", task_name)
         needs: List[str] = []
         words = self._words(network, seed, folder)
+        cfg = self._cfg(words[1:])
         if network.proposals:
+            if data_of(cfg) != data_of(self.base_config(network.base)):
+                raise ConfigError(f"its data sets are not those of its base, of which {network.proposals} is made.")
             source = self.external_proposals(network.proposals, network.base)
             needs.append(source.name)
-            words += self._proposal_files(network.base, source.folder)
-        cfg = self._cfg(words[1:])
+            words += self._proposal_files(cfg, source.folder)
         if network.weights_of:
             task, weights = self._weights_of(network, seed)
             needs.append(task.name)
@@ -159,7 +161,7 @@ class Trainings:
                     f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} does not exist: put it there, or --pretrain makes it from "
                     "crops of the training images."
                 )
-            needs += [(pretrained := self._pretrained(network)).name]
+            needs += [(pretrained := self._pretrained(network, cfg)).name]
             words += ["MODEL.WEIGHTS", os.path.join(pretrained.folder, "weights.pth")]
         cfg = self._cfg(words[1:])
         schedule = build_schedule(cfg)
@@ -167,9 +169,10 @@ class Trainings:
         self._check(network, cfg)
         if not network.trained:
             words[words.index("--resume")] = "--eval-only"
-            task = Task(task_name, "evaluate", tuple(words), folder, tuple(needs))
+            task = Task(task_name, "evaluate", tuple(words), folder, tuple(needs), config=config_of(cfg))
             return Training(self.add(task), cfg, schedule, {})
-        provider, count = self._shared_steps(schedule, keys, seed)
+        earlier = [one for (_, other), one in self._trainings.items() if other == seed]
+        provider, count = most_in_common(earlier, schedule, keys)
         shared = schedule.steps[:count]
         about = ""
         if provider is not None:
@@ -182,7 +185,8 @@ class Trainings:
         iterations = {step.name: configure_step(cfg, step, "").SOLVER.MAX_ITER for step in schedule.steps}
         saved = sum(iterations[step.name] for step in shared)
         total = sum(iterations.values())
-        task = Task(task_name, TRAIN, tuple(words), folder, tuple(needs), total - saved, saved, about)
+        iterations_of = {"iterations": total - saved, "shared_iterations": saved, "about": about}
+        task = Task(task_name, TRAIN, tuple(words), folder, tuple(needs), **iterations_of, config=config_of(cfg))
         return Training(self.add(task), cfg, schedule, keys)
 
     def _check(self, network: Network, cfg: CfgNode) -> None:
@@ -198,36 +202,24 @@ class Trainings:
         for problem in check_config(without_files) + self._data_problems[data]:
             self.say(f"network {network.name}", problem)
 
-    def _shared_steps(self, schedule: Schedule, keys: Mapping[str, str], seed: int) -> Tuple[Optional[Training], int]:
-        """The earlier training that has most of the first steps in common, and how many."""
-        best: Tuple[Optional[Training], int] = (None, 0)
-        for (_, other_seed), other in self._trainings.items():
-            if other_seed != seed:
-                continue
-            count = 0
-            for step in schedule.steps:
-                if other.keys.get(step.name) != keys[step.name]:
-                    break
-                count += 1
-            if count > best[1]:
-                best = (other, count)
-        return best
-
-    def _proposal_files(self, base: str, folder: str) -> List[str]:
+    @staticmethod
+    def _proposal_files(cfg: CfgNode, folder: str) -> List[str]:
         words = []
-        cfg = self.base_config(base)
         for split in ("TRAIN", "TEST"):
             files = [os.path.join(folder, name) for name in cfg.DATASETS[split]]
             words += [f"DATASETS.PROPOSAL_FILES_{split}", str(tuple(files))]
         return words
 
-    def _pretrained(self, network: Network) -> Task:
+    def _pretrained(self, network: Network, cfg: CfgNode) -> Task:
+        base = self.base_config(network.base)
+        if cfg.MODEL.BACKBONE != base.MODEL.BACKBONE or cfg.MODEL.ROI_BOX_HEAD.FC_DIM != base.MODEL.ROI_BOX_HEAD.FC_DIM:
+            raise ConfigError("its MODEL.BACKBONE is not that of its base, of which --pretrain makes weights.")
         name = f"pretrain-{network.base}"
         folder = os.path.join(self.folder, "pretrained", network.base)
         words = [self._tool("pretrain_backbone.py"), *self.base_words(network.base), "--resume"]
         words += ["MODEL.WEIGHTS", os.path.join(folder, "weights.pth"), *self.opts]
-        iterations = self.base_config(network.base).PRETRAIN.MAX_ITER
-        return self.add(Task(name, "pretrain", tuple(words), folder, iterations=iterations))
+        how = {"iterations": base.PRETRAIN.MAX_ITER, "config": config_of(base)}
+        return self.add(Task(name, "pretrain", tuple(words), folder, **how))
 
     def _weights_of(self, network: Network, seed: int) -> Tuple[Task, str]:
         """The task that makes the detector which `network` starts from, and its weight file."""

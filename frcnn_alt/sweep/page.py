@@ -10,7 +10,7 @@ from ..report.row_plots import PlottedRow, plot_rows
 from .plan import SweepPlan
 from .render import Grid, cells_of, statements_of
 from .results import Comparison, RowResult
-from .table_file import Table
+from .table import Table
 
 __all__ = ["TableResult", "sweep_page"]
 
@@ -62,6 +62,8 @@ def _label(cells: Sequence[str]) -> str:
 def _section(result: TableResult) -> str:
     table = result.table
     parts = [_grid(cells_of(table, result.results), len(table.columns))]
+    problems = [f"row {one.row}: {problem}" for one in result.results for problem in one.problems]
+    parts += [f'<p class="warn">{escape(problem)}</p>' for problem in problems]
     parts.append(plots(_row_plots(result) + result.curves, wide=True))
     if result.comparisons:
         parts.append(_grid(statements_of(result.comparisons), 1))

@@ -10,7 +10,7 @@ from ..data import DatasetError
 from ..engine import ConfigError
 from .measurements import Measurement, Measurements
 from .networks import Trainings
-from .table_file import Table
+from .table import Table
 from .tasks import Task, TaskMarks
 
 __all__ = ["SweepPlan", "plan_sweep"]

@@ -10,7 +10,7 @@ from ..report import plot_recall_curves
 from ..report.elements import Plot
 from ..report.recall_files import read_recall_json
 from .measurements import Measurement
-from .table_file import Table
+from .table import Table
 
 __all__ = ["recall_plots"]
 

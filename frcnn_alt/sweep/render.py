@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence, Tuple
 from tabulate import tabulate
 
 from .results import Comparison, RowResult, Values
-from .table_file import Table
+from .table import Table
 
 __all__ = ["as_csv", "as_markdown", "as_text", "cells_of", "statements_of"]
 
@@ -82,6 +82,7 @@ def as_text(table: Table, results: Sequence[RowResult], comparisons: Sequence[Co
         f"{table.title}\n{'=' * len(table.title)}",
         _formatted(cells_of(table, results), "simple", len(table.columns)),
     ]
+    parts += [f"row {result.row}: {problem}" for result in results for problem in result.problems]
     if comparisons:
         header, rows = statements_of(comparisons)
         parts.append(tabulate(rows, header, tablefmt="simple", disable_numparse=True))

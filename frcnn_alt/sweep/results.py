@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ..engine import ConfigError
 from .measurements import Measurement
-from .table_file import Statement, Table
+from .table import Statement, Table
+from .values import value_at
 
 __all__ = ["Comparison", "RowResult", "Values", "compare", "read_results"]
 
@@ -61,11 +62,13 @@ class RowResult:
         row: its name.
         values: metric -> numbers.
         missing: seeds without a result.
+        problems: why a result that there is could not be read, each once.
     """
 
     row: str
     values: Mapping[str, Values]
     missing: Sequence[int]
+    problems: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -87,27 +90,6 @@ class Comparison:
     verdict: str
 
 
-def value_at(content: Any, path: str) -> float:
-    """The number at "bbox/AP50" of nested dictionaries and lists, times a factor ("0/recall * 100"), or a sum of such.
-
-    Raises:
-        KeyError: there is none.
-    """
-    if " + " in path:
-        return sum(value_at(content, term) for term in path.split(" + "))
-    path, _, factor = path.partition(" * ")
-    for key in path.split("/"):
-        try:
-            content = content[int(key)] if isinstance(content, list) else content[key]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise KeyError(f"no {key!r} of {path!r}") from error
-    if content is None:  # NaN in a json file
-        return math.nan
-    if isinstance(content, bool) or not isinstance(content, (int, float)):
-        raise KeyError(f"{path!r} is no number")
-    return float(content) * float(factor or 1)
-
-
 def read_results(table: Table, measurements: Sequence[Measurement], done: Sequence[str]) -> List[RowResult]:
     """Read what has been measured.
 
@@ -115,31 +97,46 @@ def read_results(table: Table, measurements: Sequence[Measurement], done: Sequen
         table: the table.
         measurements: its measurements.
         done: names of the tasks that are done; the files of others are not looked at.
-
-    Raises:
-        ConfigError: a file that is done cannot be read, or lacks a metric.
     """
     results = []
     for row in table.rows:
         of_row = [one for one in measurements if one.row == row.name]
         by_metric: Dict[str, Dict[int, float]] = {metric: {} for metric in table.metrics}
-        missing = []
+        missing, problems = [], []
         for seed in dict.fromkeys(one.seed for one in of_row):
             draws = [one for one in of_row if one.seed == seed]
             if any(one.task not in done for one in draws):
                 missing.append(seed)
                 continue
-            contents = [_read(one) for one in draws]
-            for metric, path in table.metrics.items():
-                try:
-                    by_metric[metric][seed] = statistics.mean(value_at(content, path) for content in contents)
-                except KeyError as error:
-                    files = ", ".join(one.results for one in draws)
-                    raise ConfigError(f"table {table.name}, metric {metric!r}: {error.args[0]} in {files}.") from error
+            try:
+                numbers = _numbers(table, draws)
+            except ConfigError as error:  # of one row: the others' numbers are worth having
+                missing.append(seed)
+                problems.append(str(error))
+                continue
+            for metric, value in numbers.items():
+                if math.isfinite(value):  # NaN: there is nothing to measure, such as no object of a size
+                    by_metric[metric][seed] = value
         has_seed = len({one.task for one in of_row}) > 1 or len({one.seed for one in of_row}) < 2
         values = {metric: Values(found, row.paper.get(metric), has_seed) for metric, found in by_metric.items()}
-        results.append(RowResult(row.name, values, tuple(missing)))
+        results.append(RowResult(row.name, values, tuple(missing), tuple(problems)))
     return results
+
+
+def _numbers(table: Table, draws: Sequence[Measurement]) -> Dict[str, float]:
+    """Metric -> mean over the random draws of a seed.
+
+    Raises:
+        ConfigError: a file cannot be read, or lacks a metric.
+    """
+    contents = [_read(one) for one in draws]
+    try:
+        return {
+            metric: sum(value_at(content, path) for content in contents) / len(contents)
+            for metric, path in table.metrics.items()
+        }
+    except KeyError as error:
+        raise ConfigError(f"{error.args[0]} in {', '.join(one.results for one in draws)}.") from error
 
 
 def _read(measurement: Measurement) -> Any:
@@ -156,8 +153,8 @@ def _read(measurement: Measurement) -> Any:
 def compare(table: Table, results: Sequence[RowResult]) -> List[Comparison]:
     """What becomes of the table's statements, by its first metric.
 
-    "Better" holds if the mean difference is above 0; "nearly as good" if the loss is not larger than the paper's, give
-    or take the spread of the difference. Both say whether the difference is larger than its spread.
+    "Better" holds if the mean difference is above 0 and larger than its spread; "nearly as good" if the loss is not
+    larger than the paper's (0 where there is none in the paper), give or take the spread of the difference.
     """
     metric = next(iter(table.metrics))
     by_row = {result.row: result.values[metric] for result in results}
@@ -166,7 +163,8 @@ def compare(table: Table, results: Sequence[RowResult]) -> List[Comparison]:
         better, worse = by_row[statement.better], by_row[statement.worse]
         pairs = [better.by_seed[seed] - worse.by_seed[seed] for seed in better.by_seed if seed in worse.by_seed]
         difference = statistics.mean(pairs) if pairs else None
-        spread = statistics.stdev(pairs) if len(pairs) > 1 else None
+        has_seed = better.has_seed or worse.has_seed  # else all pairs are the same numbers
+        spread = statistics.stdev(pairs) if has_seed and len(pairs) > 1 else None
         in_paper = None if better.paper is None or worse.paper is None else better.paper - worse.paper
         verdict = _verdict(statement, difference, spread, in_paper)
         comparisons.append(Comparison(statement, difference, spread, in_paper, verdict))
@@ -179,7 +177,7 @@ def _verdict(
     if difference is None:
         return "not measured"
     if spread is None:
-        beyond = "one seed only"
+        beyond = "without a spread"
     else:
         beyond = "larger than the spread" if abs(difference) > spread else "within the spread"
     if statement.nearly:

@@ -26,10 +26,14 @@ def locked(folder: str) -> Iterator[None]:
     """Hold the sweep's folder while the block runs.
 
     Raises:
-        ConfigError: another sweep holds it.
+        ConfigError: another sweep holds it, or it cannot be written to.
     """
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "sweep.lock"), "w") as file:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        lock = open(os.path.join(folder, "sweep.lock"), "w")  # noqa: SIM115  closed below
+    except OSError as error:
+        raise ConfigError(f"--output {folder} cannot be written to: {error}.") from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

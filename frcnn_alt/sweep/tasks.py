@@ -1,8 +1,8 @@
 """A task of a sweep: one command line, what it needs, and the mark that it is done.
 
-Every task is a command that a person can type. It is done when its mark says so: with the command, and with what the
-tasks before it had made at the time. A task whose command has changed, or that rests on one which was done anew, is
-done anew.
+Every task is a command that a person can type. It is done when its mark says so: with the command, with what its config
+files said, and with what the tasks before it had made at the time. A task of which any of these has changed is done
+anew.
 """
 
 import json
@@ -34,6 +34,7 @@ class Task:
         iterations: of training.
         shared_iterations: those that another training does for it.
         about: what is worth knowing of it, for the plan.
+        config: hash of what its config files say; a command stays the same when they are edited.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Task:
     iterations: int = 0
     shared_iterations: int = 0
     about: str = ""
+    config: str = ""
 
     @property
     def command_line(self) -> str:
@@ -77,7 +79,9 @@ class TaskMarks:
     def is_done(self, name: str) -> bool:
         """Whether the task, and all that it rests on, is done as it is now."""
         task, mark = self.tasks[name], self._read(name)
-        if mark is None or mark.get("command") != list(task.command) or not os.path.exists(task.folder):
+        if mark is None or not os.path.exists(task.folder):
+            return False
+        if mark.get("command") != list(task.command) or mark.get("config") != task.config:
             return False
         return all(self.is_done(need) for need in task.needs) and mark.get("made_of") == self._made_of(task)
 
@@ -97,7 +101,12 @@ class TaskMarks:
         """Mark the task as done."""
         task = self.tasks[name]
         os.makedirs(self.folder, exist_ok=True)
-        made = {"command": list(task.command), "made_of": self._made_of(task), "this": uuid.uuid4().hex}
+        made = {
+            "command": list(task.command),
+            "config": task.config,
+            "made_of": self._made_of(task),
+            "this": uuid.uuid4().hex,
+        }
         write_json({**made, "seconds": seconds}, self._path(name))
 
     def _made_of(self, task: Task) -> Dict[str, Any]:

@@ -2,14 +2,14 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any, List, Mapping
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
 from ..engine.schedule import Schedule
 from .tasks import TRAIN, Task
 
-__all__ = ["Training", "as_words"]
+__all__ = ["Training", "as_words", "most_in_common"]
 
 
 def as_words(values: Mapping[str, Any]) -> List[str]:
@@ -43,3 +43,22 @@ class Training:
         """The file with the results of its own evaluation."""
         inside = ("results.json",) if self.task.kind == TRAIN else ("eval_only", "results.json")
         return os.path.join(self.task.folder, *inside)
+
+
+def most_in_common(
+    trainings: Sequence[Training], schedule: Schedule, keys: Mapping[str, str]
+) -> Tuple[Optional[Training], int]:
+    """The training that has most of a schedule's first steps, and how many; None and 0 if none has the first.
+
+    Args:
+        trainings: to choose from.
+        schedule: of another one.
+        keys: of its steps.
+    """
+    best: Tuple[Optional[Training], int] = (None, 0)
+    for training in trainings:
+        same = [training.keys.get(step.name) == keys[step.name] for step in schedule.steps]
+        count = same.index(False) if False in same else len(same)
+        if count > best[1]:
+            best = (training, count)
+    return best

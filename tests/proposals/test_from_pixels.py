@@ -176,7 +176,8 @@ def test_an_unreadable_image_is_named_and_what_was_done_is_kept(tmp_path, proces
     with pytest.raises(ProposalSetError, match=r"image 002, .*002.png, cannot be searched: Unidentified.*is kept"):
         bring(Fake(), tmp_path, images, processes=processes)
     (part,) = (tmp_path / "set.parts").iterdir()
-    assert ProposalSet(part).image_ids == ["000", "001"]
+    kept = set(ProposalSet(part).image_ids)  # with two processes also what was found meanwhile
+    assert kept == {"000", "001"} if processes == 1 else kept and kept <= {"000", "001", "003"}
 
 
 def test_an_image_of_another_size_than_its_data_set_says(tmp_path):

@@ -49,6 +49,19 @@ def test_a_task_of_another_command_is_done_anew_with_all_that_rest_on_it(tmp_pat
     assert not left_over.exists()
 
 
+def test_a_task_whose_words_alone_have_changed_is_done_anew(tmp_path):
+    sweep = ScriptedSweep(tmp_path, CHAIN)
+    sweep.run()
+    sweep.seconds = 0.01
+    assert sorted(sweep.run()[2]) == sorted(CHAIN)
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written to"), locked(str(tmp_path / "file" / "sweep")):
+        pass
+
+
 def test_a_task_whose_folder_is_gone_is_done_anew(tmp_path):
     sweep = ScriptedSweep(tmp_path, CHAIN)
     sweep.run()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from frcnn_alt.checkpointing import read_checkpoint
+from frcnn_alt.engine import ConfigError
 from frcnn_alt.engine.manifest import Manifest
 
 import pytest
@@ -74,6 +75,10 @@ def test_what_is_left_to_read(finished):
     [
         (["nowhere.yaml"], "Table file not found: nowhere.yaml"),
         (["MODEL.WEIGHTS", "x"], "No table file"),
+        ([], "No table file (.yaml): the command names none"),
+        (["{table}", "figure4"], "KEY VALUE pairs, and these are none: figure4"),
+        (["{table}", "--jobs", "0"], "--jobs 0: it takes whole numbers from 1 on"),
+        (["{table}", "--seeds", "x"], "--seeds takes whole numbers"),
         (["{table}", "--base", "zg=a.yaml"], "no base of that name, but zf, vgg"),
         (["{table}", "--base", "zf"], "--base zf: it takes NAME=VALUE"),
         (["{table}", "MODEL.WEIGHTS", "nowhere.pth"], "MODEL.WEIGHTS nowhere.pth does not exist"),
@@ -94,9 +99,16 @@ def test_a_dry_run_writes_nothing(small_table, sweep, tmp_path, capsys):
     assert "17 iterations of training" in capsys.readouterr().out and not folder.exists()
 
 
+def test_an_output_that_is_a_file(small_table, sweep, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file: name a folder"):
+        sweep.run(sweep.parse_arguments([str(small_table), "--output", str(tmp_path / "file"), "--report"]))
+
+
 def test_words_after_a_flag_of_several_words_are_overrides(sweep):
     words = ["a.yaml", "--seeds", "0", "2", "MODEL.DEVICE", "cpu"]
     args = sweep.parse_arguments(words)
     assert (args.seeds, args.tables, args.opts) == (["0", "2"], ["a.yaml"], ["MODEL.DEVICE", "cpu"])
+    assert sweep.parse_arguments(["--seeds", "0", "a.yaml"]).tables == ["a.yaml"]
     args = sweep.parse_arguments(["a.yaml", "b.yaml", "--slurm", "gpus_per_node=1", "MODEL.DEVICE", "cpu"])
     assert (args.slurm, args.tables, args.opts) == (["gpus_per_node=1"], ["a.yaml", "b.yaml"], ["MODEL.DEVICE", "cpu"])

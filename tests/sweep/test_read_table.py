@@ -4,7 +4,7 @@ from pathlib import Path
 
 from frcnn_alt.engine import ConfigError
 from frcnn_alt.sweep.plan import plan_sweep
-from frcnn_alt.sweep.table_file import read_table
+from frcnn_alt.sweep.read_table import read_table
 
 import pytest
 import yaml
@@ -66,7 +66,27 @@ def _changed(path, value):
         (("networks", "shared", "base"), "zg", "network shared, base: 'zg' is not known; there are zf"),
         (("networks", "shared", "proposals"), "selektive_search", "did you mean selective_search"),
         (("networks", "shared", "weights_of"), "coco", "weights_of: 'coco' is not known"),
-        (("networks", "shared", "opts"), [1], "network shared, opts: is tuple"),
+        (("networks", "shared", "opts"), [1], "network shared, opts: is list"),
+        (("networks", "shared", "overlays"), "a.yaml", "network shared: overlays is 'a.yaml', expected a list"),
+        (("networks", "shared", "trained"), "no", "network shared: trained is 'no', expected true or false"),
+        (("networks", "a/b"), {"base": "zf"}, "the name 'a/b': has other characters"),
+        (("name",), "a b", "the name 'a b': has other characters"),
+        (("rows", 0, "boxes"), "many", "row 1: boxes is 'many', expected a whole number from 1 on"),
+        (("rows", 0, "boxes"), -5, "row 1: boxes is -5"),
+        (("rows", 0, "draws"), 0, "row 1: draws is 0"),
+        (("rows", 0, "paper"), "x", "row 1: paper is 'x', expected numbers"),
+        (("rows", 0, "paper"), {"mapp": 3}, "row 1, paper: 'mapp' is not known; there are mAP, AP"),
+        (("rows", 0, "cells"), 5, "row 1: cells is 5, expected a list"),
+        (("rows", 0, "proposal_test"), {"SEED": 1}, "proposal_test has no effect on what it measures (detections)"),
+        (("rows",), 3, "rows: is int, expected a list"),
+        (("rows",), [], "rows: there is none"),
+        (("statements",), 3, "statements: is int, expected a list"),
+        (("columns",), "method", "columns is 'method', expected a list"),
+        (("title",), 5, "title is 5, expected a text"),
+        (("metrics",), {}, "metrics: there is none"),
+        (("metrics", "mAP"), 5, "metric mAP: is 5, expected the place of a number"),
+        (("metrics", "mAP"), "bbox/AP50 * x", "metric mAP: 'bbox/AP50 * x' is no place of a number"),
+        (("_BASE_",), "../other.yaml", "cannot be read as a table"),
         (("rows", 0, "network"), "sharred", "row one, network: 'sharred' is not known; did you mean shared"),
         (("rows", 0, "proposals"), "nothing", "row one, proposals: 'nothing' is not known"),
         (("rows", 0, "cells"), ["a", "b"], "row one: has 2 cells for 1 columns"),
@@ -83,6 +103,33 @@ def test_mistakes_are_named(tmp_path, path, value, message):
     with pytest.raises(ConfigError) as error:
         read_table(_write(tmp_path, _changed(path, value)))
     assert message in str(error.value) and "small.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "measure, key, value",
+    [
+        ("recall", "boxes", 77),
+        ("recall", "test", {"SEED": 1}),
+        ("time", "draws", 3),
+        ("time", "proposals", "edge_boxes"),
+    ],
+)
+def test_what_a_measure_does_not_look_at_is_refused(tmp_path, measure, key, value):
+    content = _changed(("rows", 0, "measure"), measure)
+    content["rows"][0][key] = value
+    with pytest.raises(ConfigError, match=f"row one: {key} has no effect on what it measures .{measure}"):
+        read_table(_write(tmp_path, content))
+
+
+def test_a_table_over_one_of_another_folder_or_over_itself(tmp_path):
+    _write(tmp_path, SMALL)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a.yaml").write_text('_BASE_: "../small.yaml"\n')
+    with pytest.raises(ConfigError, match="lies in another folder"):
+        read_table(str(tmp_path / "below" / "a.yaml"))
+    (tmp_path / "loop.yaml").write_text('_BASE_: "loop.yaml"\n')
+    with pytest.raises(ConfigError, match="cannot be read as a table"):
+        read_table(str(tmp_path / "loop.yaml"))
 
 
 def test_no_such_file_and_no_yaml(tmp_path):
