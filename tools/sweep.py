@@ -20,6 +20,7 @@ from frcnn_alt.engine.failures import INTERRUPTED, guarded
 from frcnn_alt.sweep import (
     ClusterExecutor,
     LocalExecutor,
+    choose_rows,
     plan_sweep,
     read_table,
     run_sweep,
@@ -32,6 +33,7 @@ def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", metavar="TABLE [TABLE ...] [KEY VALUE ...]", help="table files; overrides")
     parser.add_argument("--base", action="append", default=[], metavar="NAME=FILE", help="another config for a base")
+    parser.add_argument("--rows", metavar="ROW,ROW,...", help="these rows of the tables alone")
     parser.add_argument("--seeds", nargs="+", default=["0"], metavar="N", help="default: 0")
     parser.add_argument("--output", metavar="FOLDER", help="default: output/tables/<names of the tables>")
     parser.add_argument("--dry-run", action="store_true", help="print rows, what is shared and the cost, and stop")
@@ -89,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     tables = [
         read_table(path, {k: v for k, v in bases.items() if k in t.bases}) for path, t in zip(args.tables, tables)
     ]
+    if args.rows:
+        tables = choose_rows(tables, args.rows.split(","))
     folder = args.output or os.path.join("output", "tables", "_".join(table.name for table in tables))
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ConfigError(f"--output {folder} is a file: name a folder.")

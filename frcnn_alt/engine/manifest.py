@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -18,20 +18,24 @@ from ..checkpointing import read_checkpoint
 from .defaults import ConfigError
 from .machine import describe_machine, describe_versions
 
-__all__ = ["FINISHED", "GIVEN", "PENDING", "RUNNING", "Manifest", "command_of_weights", "config_hash"]
+__all__ = ["FINISHED", "GIVEN", "NO_MATTER", "PENDING", "RUNNING", "Manifest", "command_of_weights", "config_hash"]
 __all__ += ["has_no_effect", "write_json", "write_text"]
 
 # States of a step. "given": not trained in this run; its outputs are files of elsewhere.
 PENDING, RUNNING, FINISHED, GIVEN = "pending", "running", "finished", "given"
 
-# Keys that do not change what a step computes.
-_WITHOUT_EFFECT = (
+# Keys that do not change what anything computes, but where, and how much is seen of it.
+NO_MATTER = (
     "OUTPUT_DIR",
     "DATALOADER.NUM_WORKERS",
     "SOLVER.CHECKPOINT_PERIOD",
     "TEST.EVAL_PERIOD",
     "MODEL.DEVICE",
     "MODEL.ROI_HEADS.BOXES_PER_CHUNK_TEST",  # memory
+)
+# Keys whose value is no part of a step's hash.
+_WITHOUT_EFFECT = (
+    *NO_MATTER,
     "DATASETS.PROPOSAL_FILES_TRAIN",  # paths; their content's hash is among the inputs
     "DATASETS.PROPOSAL_FILES_TEST",
     "MODEL.WEIGHTS",  # likewise
@@ -70,16 +74,17 @@ def write_text(text: str, path: str) -> None:
     os.replace(f"{path}.partial", path)
 
 
-def config_hash(cfg: CfgNode, inputs: Dict[str, str]) -> str:
+def config_hash(cfg: CfgNode, inputs: Dict[str, str], without: Sequence[str] = _WITHOUT_EFFECT) -> str:
     """Return the hex sha256 of what decides a step's result: its config, less keys without effect, and its inputs.
 
     Args:
         cfg: the step's config.
         inputs: name -> content hash of each file that the step starts from.
+        without: keys that are left out.
     """
     cfg = cfg.clone()
     cfg.defrost()
-    for key in _WITHOUT_EFFECT:
+    for key in without:
         node = cfg
         *nodes, last = key.split(".")
         for name in nodes:

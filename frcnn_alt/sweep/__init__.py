@@ -2,7 +2,7 @@
 
 from .executors import ClusterExecutor, LocalExecutor
 from .plan import SweepPlan, plan_sweep
-from .read_table import read_table
+from .read_table import choose_rows, read_table
 from .run import run_sweep
 from .table import Table
 from .write import write_tables
@@ -12,6 +12,7 @@ __all__ = [
     "LocalExecutor",
     "SweepPlan",
     "Table",
+    "choose_rows",
     "plan_sweep",
     "read_table",
     "run_sweep",

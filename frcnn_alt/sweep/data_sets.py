@@ -1,14 +1,13 @@
 """The data sets of several configs in one process, each as if it were the only one."""
 
 import contextlib
-import hashlib
 import json
 from typing import Iterator
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-__all__ = ["config_of", "data_of", "own_catalogs"]
+__all__ = ["data_of", "own_catalogs", "test_data_of"]
 
 
 @contextlib.contextmanager
@@ -25,11 +24,13 @@ def own_catalogs() -> Iterator[None]:
             catalog.data = data
 
 
-def config_of(cfg: CfgNode) -> str:
-    """Hash of all that a config says."""
-    return hashlib.sha256(json.dumps(cfg, sort_keys=True).encode()).hexdigest()
-
-
 def data_of(cfg: CfgNode) -> str:
     """What tells whether two configs mean the same images."""
     return json.dumps([cfg.DATASETS[key] for key in ("TRAIN", "TEST", "VOC_LAYOUT", "COCO_JSON", "MALFORMED")])
+
+
+def test_data_of(cfg: CfgNode) -> str:
+    """The same of the images that a detector is tested on."""
+    voc, coco = cfg.DATASETS.VOC_LAYOUT, cfg.DATASETS.COCO_JSON
+    where = [voc.ROOT, coco.TEST_JSON, coco.TEST_IMAGES]  # two folders may have data sets of one name
+    return json.dumps([cfg.DATASETS.TEST, where, cfg.DATASETS.MALFORMED])

@@ -149,7 +149,10 @@ class ClusterExecutor:
     def start(self, task: Task, log: str) -> None:
         self._executor.update_parameters(name=task.name)
         function = self._command([sys.executable, *task.command], verbose=True, cwd=os.getcwd())
-        self._running[task.name] = self._executor.submit(function)
+        try:
+            self._running[task.name] = self._executor.submit(function)
+        except Exception as error:  # whatever sbatch, or what submitit calls, objects to
+            raise ConfigError(f"--slurm: {task.name} cannot be submitted: {error}") from error
         self._logs[task.name] = log
 
     def ended(self) -> Dict[str, int]:

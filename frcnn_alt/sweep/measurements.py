@@ -16,10 +16,12 @@ from detectron2.config import CfgNode
 from ..config import get_cfg
 from ..engine import ConfigError
 from ..engine.defaults import merge_overrides
+from ..engine.network import FAST_RCNN, ONE_STAGE
+from .data_sets import test_data_of
 from .networks import Trainings
 from .table import EXTERNAL_PROPOSALS, Row, Table
 from .tasks import Task
-from .training import Training, as_words
+from .training import Training, as_words, file_of_evaluation
 
 __all__ = ["Measurement", "Measurements"]
 
@@ -63,7 +65,8 @@ class Measurements:
 
         Raises:
             ConfigError, DatasetError: `test` or `proposal_test` has a key that there is not, or a value of another
-                kind; the data sets of the base are not there.
+                kind; the network has no use for `boxes`; the proposals are of other images than it is tested on, or
+                of a network without a RPN; the data sets of the base are not there.
         """
         for key in ("test", "proposal_test"):
             _with(get_cfg(), getattr(row, key), key)
@@ -76,9 +79,7 @@ class Measurements:
             return self._time(row, seed, training)
         if row.proposals:
             return self._on_proposals(row, seed, training)
-        test = dict(row.test)
-        if row.boxes is not None:
-            test["MODEL.RPN.POST_NMS_TOPK_TEST"] = row.boxes
+        test = _test_of(row, training)
         measurements = []
         for draw in range(row.draws):
             keys = {**test, DRAW_KEY: draw} if row.draws > 1 else test
@@ -100,6 +101,11 @@ class Measurements:
             task = self._proposals(row, seed, draw, row.proposals)
             if task is None:
                 return []
+            if test_data_of(self._source_config(row, seed)) != test_data_of(training.cfg):
+                raise ConfigError(
+                    f"proposals {row.proposals} are of other images than {row.network} is tested on: name a base with "
+                    "the same data for each of them (--base)."
+                )
             names = training.cfg.DATASETS.TEST
             files = tuple(os.path.join(task.folder, name) for name in names)
             keys: Dict[str, Any] = {
@@ -115,12 +121,19 @@ class Measurements:
             measurements.append(_of_evaluation(row, seed, evaluation))
         return measurements
 
+    def _source_config(self, row: Row, seed: int) -> CfgNode:
+        """Of the network that proposes, or of the base whose images somebody else's method searches."""
+        source = row.proposals or row.network
+        if source in EXTERNAL_PROPOSALS:
+            return self.trainings.commands.base_config(self._base(row))
+        return self.trainings.training(source, seed).cfg
+
     def _configured_boxes(self, row: Row, seed: int) -> Optional[int]:
         """How many an RPN's config asks for; the set may hold more, for other rows. None of external proposals."""
         if row.proposals in EXTERNAL_PROPOSALS:
             return None
-        training = self.trainings.training(row.proposals or row.network, seed)
-        return _with(training.cfg, row.proposal_test, "proposal_test").MODEL.RPN.POST_NMS_TOPK_TEST
+        cfg = self._source_config(row, seed)
+        return _with(cfg, row.proposal_test, "proposal_test").MODEL.RPN.POST_NMS_TOPK_TEST
 
     def _evaluation(
         self, row: Row, seed: int, draw: int, training: Training, words: Sequence[str], *needs: str
@@ -128,7 +141,7 @@ class Measurements:
         # With the table's name: rows of two tables may be called alike.
         name = f"test-{self.table.name}-{row.name}-seed{seed}" + (f"-draw{draw}" if row.draws > 1 else "")
         folder = os.path.join(self.trainings.folder, "tests", name)
-        tool = os.path.join(self.trainings.tools, "train_net.py")
+        tool = self.trainings.commands.tool("train_net.py")
         command = (tool, "--config-file", training.config_file, "--eval-only", "OUTPUT_DIR", folder, *words)
         return self.trainings.add(Task(name, "evaluate", command, folder, (training.task.name, *needs)))
 
@@ -139,6 +152,8 @@ class Measurements:
         training = self.trainings.training(source, seed)
         if training is None:
             return None
+        if training.schedule.network in (FAST_RCNN, ONE_STAGE):
+            raise ConfigError(f"proposals of {source}: that network has no RPN.")
         keys = dict(row.proposal_test)
         keys["MODEL.RPN.POST_NMS_TOPK_TEST"] = self._most_boxes(row, self._configured_boxes(row, seed))
         if row.draws > 1:
@@ -146,12 +161,13 @@ class Measurements:
         words = as_words(keys)
         name = f"proposals-{training.task.name}-{_short_hash(words)}"
         folder = os.path.join(self.trainings.folder, "proposals", name)
-        tool = os.path.join(self.trainings.tools, "make_proposals.py")
+        tool = self.trainings.commands.tool("make_proposals.py")
         command = [tool, "rpn", "--config-file", training.config_file, "--split", "test", "--output", folder, *words]
         return self.trainings.add(Task(name, "proposals", tuple(command), folder, (training.task.name,)))
 
     def _base(self, row: Row) -> str:
-        return self.table.networks[row.network].base if row.network else next(iter(self.table.bases))
+        base = self.table.networks[row.network].base if row.network else next(iter(self.table.bases))
+        return self.trainings.base_of_external(row.proposals, base)
 
     def _recall(self, row: Row, seed: int) -> List[Measurement]:
         measurements = []
@@ -160,17 +176,16 @@ class Measurements:
             task = self._proposals(row, seed, draw, source)
             if task is None:
                 return []
+            cfg = self._source_config(row, seed)
             if source in EXTERNAL_PROPOSALS:
-                cfg = self.trainings.base_config(self._base(row))
-                config = [*self.trainings.base_words(self._base(row)), *self.trainings.opts]
+                config = [*self.trainings.commands.of_base(self._base(row)), *self.trainings.commands.opts]
             else:
-                training = self.trainings.training(source, seed)
-                cfg, config = training.cfg, ["--config-file", training.config_file]
+                config = ["--config-file", self.trainings.training(source, seed).config_file]
             if len(cfg.DATASETS.TEST) != 1:
                 raise ConfigError(f"recall is measured on one data set, and DATASETS.TEST is {cfg.DATASETS.TEST}.")
             name = f"recall-{task.name}"
             folder = os.path.join(self.trainings.folder, "recall", name)
-            tool = os.path.join(self.trainings.tools, "evaluate_proposals.py")
+            tool = self.trainings.commands.tool("evaluate_proposals.py")
             proposals = f"proposals={os.path.join(task.folder, *cfg.DATASETS.TEST)}"
             files, opts = config[:2], config[2:]
             command = (tool, *files, "--output", folder, proposals, *opts)
@@ -180,20 +195,29 @@ class Measurements:
         return measurements
 
     def _time(self, row: Row, seed: int, training: Training) -> List[Measurement]:
-        keys = dict(row.test)
-        if row.boxes is not None:
-            keys["MODEL.RPN.POST_NMS_TOPK_TEST"] = row.boxes
-        words = as_words(keys)
+        words = as_words(_test_of(row, training))
         name = f"time-{self.table.name}-{row.name}-seed{seed}"
         folder = os.path.join(self.trainings.folder, "times", name)
-        tool = os.path.join(self.trainings.tools, "benchmark_parts.py")
+        tool = self.trainings.commands.tool("benchmark_parts.py")
         command = (tool, "--config-file", training.config_file, "--output", folder, *words)
         task = self.trainings.add(Task(name, "time", command, folder, (training.task.name,)))
         return [Measurement(row.name, seed, task.name, os.path.join(folder, "parts.json"))]
 
 
+def _test_of(row: Row, training: Training) -> Dict[str, Any]:
+    """The keys of a row's test of a network on its own proposals."""
+    if row.boxes is None:
+        return dict(row.test)
+    network = training.schedule.network
+    if network == ONE_STAGE:
+        raise ConfigError(f"boxes has no effect on {row.network}, a detector of one stage: it looks at all windows.")
+    stored = network == FAST_RCNN
+    key = "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST" if stored else "MODEL.RPN.POST_NMS_TOPK_TEST"
+    return {**row.test, key: row.boxes}
+
+
 def _of_evaluation(row: Row, seed: int, task: Task) -> Measurement:
-    return Measurement(row.name, seed, task.name, os.path.join(task.folder, "eval_only", "results.json"))
+    return Measurement(row.name, seed, task.name, file_of_evaluation(task, "results.json"))
 
 
 def _are_there(keys: Mapping[str, Any], cfg: CfgNode) -> bool:

@@ -8,7 +8,7 @@ from ..report.elements import table as html_table
 from ..report.page import PAGE
 from ..report.row_plots import PlottedRow, plot_rows
 from .plan import SweepPlan
-from .render import Grid, cells_of, statements_of
+from .render import Grid, cells_of, label_of, problems_of, statements_of
 from .results import Comparison, RowResult
 from .table import Table
 
@@ -48,22 +48,17 @@ def _row_plots(result: TableResult) -> List[Plot]:
     items: List[Plot] = []
     for metric in result.table.metrics:
         rows = [
-            PlottedRow(_label(row.cells), one.values[metric].paper, list(one.values[metric].by_seed.values()))
+            PlottedRow(label_of(row), one.values[metric].paper, list(one.values[metric].by_seed.values()))
             for row, one in zip(result.table.rows, result.results)
         ]
         items.append((f"{metric} of every row", lambda theme, r=rows, m=metric: plot_rows(r, m, theme)))
     return items
 
 
-def _label(cells: Sequence[str]) -> str:
-    return ", ".join(cell for cell in cells if cell)
-
-
 def _section(result: TableResult) -> str:
     table = result.table
     parts = [_grid(cells_of(table, result.results), len(table.columns))]
-    problems = [f"row {one.row}: {problem}" for one in result.results for problem in one.problems]
-    parts += [f'<p class="warn">{escape(problem)}</p>' for problem in problems]
+    parts += [f'<p class="warn">{escape(problem)}</p>' for problem in problems_of(result.results)]
     parts.append(plots(_row_plots(result) + result.curves, wide=True))
     if result.comparisons:
         parts.append(_grid(statements_of(result.comparisons), 1))

@@ -11,7 +11,7 @@ from ..engine import ConfigError
 from .measurements import Measurement, Measurements
 from .networks import Trainings
 from .table import Table
-from .tasks import Task, TaskMarks
+from .tasks import Task, TaskMarks, from_here
 
 __all__ = ["SweepPlan", "plan_sweep"]
 
@@ -70,17 +70,19 @@ class SweepPlan:
         )
 
     def _cost(self) -> str:
+        marks = self.marks
         iterations = sum(task.iterations for task in self.tasks.values())
+        left = sum(task.iterations for task in self.tasks.values() if not marks.is_done(task.name))
         shared = sum(task.shared_iterations for task in self.tasks.values())
         others: Dict[str, int] = {}
         for task in self.tasks.values():
             if not (task.iterations or task.shared_iterations):
                 others[task.kind] = others.get(task.kind, 0) + 1
         also = ", ".join(f"{count} x {kind}" for kind, count in others.items())
-        marks = self.marks
         done = sum(marks.is_done(name) for name in self.tasks)
         return (
-            f"{iterations:,} iterations of training; {shared:,} more are shared. Besides: {also or 'nothing'}.\n"
+            f"{iterations:,} iterations of training, {left:,} of them still to be done; {shared:,} more are shared. "
+            f"Besides: {also or 'nothing'}.\n"
             f"{done} of {len(self.tasks)} tasks are done. Folder: {self.folder}"
         )
 
@@ -107,6 +109,7 @@ def plan_sweep(
     Raises:
         ConfigError: tables have the same name, or different networks or bases of the same name.
     """
+    folder = from_here(folder)
     trainings = Trainings(_merged(tables), folder, tools, opts, pretrain)
     measurements: Dict[str, List[Measurement]] = {table.name: [] for table in tables}
     for seed in seeds:
@@ -131,8 +134,13 @@ def plan_sweep(
 
 
 def _networks(tables: Sequence[Table]) -> List[str]:
-    """The networks that rows name, in order."""
-    named = [name for table in tables for row in table.rows for name in (row.network, row.proposals)]
+    """The networks that rows need, in order."""
+    named = [
+        name
+        for table in tables
+        for row in table.rows
+        for name in ((row.proposals,) if row.measure == "recall" and row.proposals else (row.network, row.proposals))
+    ]
     return [name for name in dict.fromkeys(named) if any(name in table.networks for table in tables)]
 
 
@@ -150,5 +158,4 @@ def _merged(tables: Sequence[Table]) -> Table:
                         f"{kind} {name} of table {table.name} is not that of {first.name}: give it another name, or "
                         "sweep the tables one by one into folders of their own."
                     )
-    rows = tuple(row for table in tables for row in table.rows)
-    return Table("tables", first.title, first.metrics, first.columns, bases, networks, rows)
+    return Table("tables", first.title, first.metrics, first.columns, bases, networks, rows=())

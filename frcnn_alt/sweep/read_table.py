@@ -3,17 +3,18 @@
 import difflib
 import os
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
 
 import yaml
 from fvcore.common.config import CfgNode
 
 from ..engine import ConfigError
-from .table import EXTERNAL_PROPOSALS, MEASURES, Network, Row, Statement, Table
+from .table import EXTERNAL_PROPOSALS, MEASURES, OWN_KEYS, Network, Row, Statement, Table
+from .tasks import from_here
 from .values import value_at
 
-__all__ = ["read_table"]
+__all__ = ["choose_rows", "read_table"]
 
 # What the fields of the table's classes hold, where it is not told by how they are read; a number is the least one.
 _TEXTS = ("name", "title", "note", "base", "proposals", "weights_of", "classes", "network", "measure", "text")
@@ -43,9 +44,29 @@ def read_table(path: str, bases: Optional[Mapping[str, str]] = None) -> Table:
         content = CfgNode.load_yaml_with_base(path)
         with open(path, encoding="utf-8") as file:
             under = yaml.safe_load(file)
-    except (yaml.YAMLError, OSError, AttributeError, RecursionError) as error:
+    except (yaml.YAMLError, OSError, AttributeError, RecursionError, TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"{path} cannot be read as a table: {error}") from error
     return _Reader(path).table(content, under, dict(bases or {}))
+
+
+def choose_rows(tables: Sequence[Table], names: Sequence[str]) -> List[Table]:
+    """The tables with those of their rows that `names` lists, and the statements about them.
+
+    Raises:
+        ConfigError: no table has a row of a name, or a table has none of them.
+    """
+    for name in names:
+        if not any(row.name == name for table in tables for row in table.rows):
+            there = ", ".join(row.name for table in tables for row in table.rows)
+            raise ConfigError(f"--rows: there is no row {name!r} in the tables, but {there}.")
+    chosen = []
+    for table in tables:
+        rows = tuple(row for row in table.rows if row.name in names)
+        if not rows:
+            raise ConfigError(f"--rows names none of table {table.name}: leave the table out.")
+        statements = tuple(one for one in table.statements if one.better in names and one.worse in names)
+        chosen.append(replace(table, rows=rows, statements=statements))
+    return chosen
 
 
 class _Reader:
@@ -54,16 +75,13 @@ class _Reader:
         self.folder = os.path.dirname(os.path.abspath(path))
 
     def _place(self, file: str) -> str:
-        """A path from where the command runs, if the file lies below: commands of a moved repository stay the same."""
-        path = os.path.normpath(os.path.join(self.folder, file))
-        from_here = os.path.relpath(path)
-        return path if from_here.startswith(os.pardir) else from_here
+        return from_here(os.path.join(self.folder, file))
 
     def table(self, content: Any, under: Any, bases: Dict[str, str]) -> Table:
         content = dict(self._mapping(content, "the file"))
         below = under.get("_BASE_") or []
         for file in below if isinstance(below, list) else [below]:
-            if os.path.dirname(os.path.join(self.folder, str(file))) != self.folder:
+            if os.path.dirname(os.path.abspath(os.path.join(self.folder, str(file)))) != self.folder:
                 raise self._error("_BASE_", f"{file} lies in another folder, and its paths would be taken from here")
         content.setdefault("name", os.path.splitext(os.path.basename(self.path))[0])
         networks = {
@@ -80,8 +98,11 @@ class _Reader:
         ]
         known = self._mapping(content.get("bases"), "bases")
         self._refuse_unknown("--base", list(bases), list(known))
-        files = {name: self._place(str(file)) for name, file in known.items()}
-        files.update({name: self._place(os.path.abspath(file)) for name, file in bases.items()})
+        for name, file in known.items():
+            if not isinstance(file, str):
+                raise self._error(f"base {name}", f"is {file!r}, expected a config file")
+        files = {name: self._place(file) for name, file in known.items()}
+        files.update({name: from_here(file) for name, file in bases.items()})
         values = {**content, "networks": networks, "rows": tuple(rows), "statements": tuple(statements), "bases": files}
         table = self._build(Table, "the file", values)
         self._check(table)
@@ -180,20 +201,29 @@ class _Reader:
         if len(row.cells) != len(table.columns):
             raise self._error(what, f"has {len(row.cells)} cells for {len(table.columns)} columns")
         self._refuse_unknown(f"{what}, measure", [row.measure], list(MEASURES))
-        needed = [row.network] if row.measure != "recall" or not row.proposals else []
-        self._refuse_unknown(f"{what}, network", needed, list(table.networks))
+        needs_none = row.measure == "recall" and row.proposals
+        if row.network or not needs_none:
+            self._refuse_unknown(f"{what}, network", [row.network], list(table.networks))
         if row.proposals:
             self._refuse_unknown(f"{what}, proposals", [row.proposals], [*table.networks, *EXTERNAL_PROPOSALS])
+        own = [key for key in (*row.test, *row.proposal_test) if key in OWN_KEYS]
+        if own:
+            raise self._error(what, f"{' and '.join(own)} is the sweep's own to set")
         usual = Row(row.name, row.cells)
         without = [key for key in _NOT_OF[row.measure] if getattr(row, key) != getattr(usual, key)]
         if row.proposal_test and row.measure == "detections" and not row.proposals:
             without.append("proposal_test")
+        if needs_none and row.network and row.proposals not in EXTERNAL_PROPOSALS:
+            without.append("network")
         if without:
             raise self._error(what, f"{' and '.join(without)} has no effect on what it measures ({row.measure})")
 
     def _mapping(self, value: Any, what: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
             raise self._error(what, f"is {type(value).__name__}, expected lines of KEY: VALUE")
+        for key in value:
+            if not isinstance(key, str):
+                raise self._error(what, f"{key!r} is {type(key).__name__}, expected a text: write it in quotes")
         return value
 
     def _refuse_unknown(self, what: str, names: Sequence[str], known: Sequence[str]) -> None:

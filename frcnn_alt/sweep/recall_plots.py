@@ -10,6 +10,8 @@ from ..report import plot_recall_curves
 from ..report.elements import Plot
 from ..report.recall_files import read_recall_json
 from .measurements import Measurement
+from .render import label_of
+from .results import RowResult
 from .table import Table
 
 __all__ = ["recall_plots"]
@@ -17,12 +19,15 @@ __all__ = ["recall_plots"]
 SIZES = ("small", "medium", "large")
 
 
-def recall_plots(table: Table, measurements: Sequence[Measurement], done: Sequence[str], folder: str) -> List[Plot]:
+def recall_plots(
+    table: Table, measurements: Sequence[Measurement], results: Sequence[RowResult], done: Sequence[str], folder: str
+) -> List[Plot]:
     """Draw <table>_recall.svg and .png, and the same by object size, into `folder`.
 
     Args:
         table: whose rows of measure "recall" are the curves; without any, nothing is drawn.
         measurements: of the table.
+        results: of the table; a row whose numbers cannot be read has no curve either.
         done: names of the tasks that are done.
         folder: of the sweep.
 
@@ -30,14 +35,15 @@ def recall_plots(table: Table, measurements: Sequence[Measurement], done: Sequen
         What the page shows of them.
     """
     curves: Dict[str, List[RecallCurves]] = {}
-    for row in table.rows:
-        if row.measure == "recall":
+    for row, result in zip(table.rows, results):
+        if row.measure == "recall" and not result.problems:
             files = [one.results for one in measurements if one.row == row.name and one.task in done]
             # What has no seed (Selective Search) is one file for all of them.
             runs = itertools.chain.from_iterable(read_recall_json(file).values() for file in dict.fromkeys(files))
             of_row = list(itertools.chain.from_iterable(runs))
             if of_row:
-                curves[", ".join(cell for cell in row.cells if cell)] = of_row
+                label = label_of(row)
+                curves[f"{label} ({row.name})" if label in curves else label] = of_row
     if not curves:
         return []
     kinds: Tuple[Tuple[str, str, Sequence[str]], ...] = (

@@ -7,9 +7,9 @@ from typing import List, Optional, Sequence, Tuple
 from tabulate import tabulate
 
 from .results import Comparison, RowResult, Values
-from .table import Table
+from .table import Row, Table
 
-__all__ = ["as_csv", "as_markdown", "as_text", "cells_of", "statements_of"]
+__all__ = ["as_csv", "as_markdown", "as_text", "cells_of", "label_of", "problems_of", "statements_of"]
 
 Grid = Tuple[List[str], List[List[str]]]  # header, rows
 
@@ -30,6 +30,16 @@ def mean_and_spread(mean: Optional[float], spread: Optional[float], sign: bool =
 def _beyond(values: Values) -> str:
     larger = values.is_larger_than_spread
     return "-" if larger is None else ("yes" if larger else "no")
+
+
+def label_of(row: Row) -> str:
+    """What a row is called in a plot."""
+    return ", ".join(cell for cell in row.cells if cell)
+
+
+def problems_of(results: Sequence[RowResult]) -> List[str]:
+    """Why numbers of rows could not be read."""
+    return [f"row {result.row}: {problem}" for result in results for problem in result.problems]
 
 
 def cells_of(table: Table, results: Sequence[RowResult]) -> Grid:
@@ -82,7 +92,7 @@ def as_text(table: Table, results: Sequence[RowResult], comparisons: Sequence[Co
         f"{table.title}\n{'=' * len(table.title)}",
         _formatted(cells_of(table, results), "simple", len(table.columns)),
     ]
-    parts += [f"row {result.row}: {problem}" for result in results for problem in result.problems]
+    parts += problems_of(results)
     if comparisons:
         header, rows = statements_of(comparisons)
         parts.append(tabulate(rows, header, tablefmt="simple", disable_numparse=True))
@@ -96,6 +106,7 @@ def as_markdown(table: Table, results: Sequence[RowResult], comparisons: Sequenc
         about: lines below the table: machine, versions, command.
     """
     parts = [f"# {table.title}", _formatted(cells_of(table, results), "github", len(table.columns))]
+    parts += problems_of(results)
     if comparisons:
         header, rows = statements_of(comparisons)
         parts.append(tabulate(rows, header, tablefmt="github", disable_numparse=True))

@@ -52,6 +52,8 @@ class _Run:
         self.logs = os.path.join(plan.folder, "logs")
         self.states = {name: DONE if self.marks.is_done(name) else WAITING for name in plan.tasks}
         self.began: Dict[str, float] = {}
+        self.resumed: Dict[str, bool] = {}
+        self.most_at_once = 1
 
     def _named(self, state: str) -> List[str]:
         return [name for name, of_task in self.states.items() if of_task == state]
@@ -84,9 +86,11 @@ class _Run:
             task = self.plan.tasks[name]
             if self.executor.has_room() and all(self.states[need] == DONE for need in task.needs):
                 self.marks.prepare(name)
+                self.resumed[name] = os.path.exists(task.folder)
                 self.executor.start(task, self._log(task))
                 self.states[name], self.began[name] = RUNNING, time.monotonic()
                 started = True
+        self.most_at_once = max(self.most_at_once, len(self._named(RUNNING)))
         return started
 
     def _log(self, task: Task) -> str:
@@ -97,7 +101,7 @@ class _Run:
         task = self.plan.tasks[name]
         if status == 0 and os.path.exists(task.folder):
             self.states[name] = DONE
-            self.marks.set(name, seconds)
+            self.marks.set(name, None if self.resumed[name] else seconds)
         else:
             self.states[name] = FAILED
         over = [name for name, state in self.states.items() if state not in (WAITING, RUNNING)]
@@ -129,7 +133,7 @@ class _Run:
                 return None
             passed = time.monotonic() - self.began[name] if self.states[name] == RUNNING else 0.0
             left += max(sum(known) / len(known) * _units(task) - passed, 0.0)
-        return left / max(len(self._named(RUNNING)), 1)
+        return left / self.most_at_once
 
 
 def _kind(task: Task) -> str:

@@ -20,12 +20,14 @@ folder. ``read_table`` reads and checks it.
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional, Tuple
 
-__all__ = ["EXTERNAL_PROPOSALS", "MEASURES", "Network", "Row", "Statement", "Table"]
+__all__ = ["EXTERNAL_PROPOSALS", "MEASURES", "OWN_KEYS", "Network", "Row", "Statement", "Table"]
 
 # What makes proposals without a network: subcommands of tools/make_proposals.py.
 EXTERNAL_PROPOSALS = ("selective_search", "edge_boxes")
 # What a row measures: detections (average precision), proposals (recall over IoU), milliseconds of the parts.
 MEASURES = ("detections", "recall", "time")
+# Config keys that the sweep sets itself; others' values would mix up what is done with what is to be done.
+OWN_KEYS = ("SEED", "OUTPUT_DIR")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Row:
     Attributes:
         name: what statements call it; unique.
         cells: of the first columns, as the paper has them.
-        network: the network that is tested.
+        network: the network that is tested; of recall of `proposals` that none has made, none, or one whose base's
+            images are meant (else those of the table's first base).
         measure: one of ``MEASURES``.
         test: config keys and values for the test alone.
         proposals: the network is tested on these boxes: of another network's RPN, or one of ``EXTERNAL_PROPOSALS``.

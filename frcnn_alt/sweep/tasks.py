@@ -15,9 +15,18 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..engine.manifest import write_json
 
-__all__ = ["TRAIN", "Task", "TaskMarks"]
+__all__ = ["TRAIN", "Task", "TaskMarks", "from_here"]
 
 TRAIN = "train"
+# Programs that find out themselves what of their folder still holds.
+_RESUMED = (TRAIN, "pretrain")
+
+
+def from_here(path: str) -> str:
+    """A path from where the command runs, if it lies below: commands of a moved repository stay the same."""
+    path = os.path.abspath(path)
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,8 @@ class Task:
         name: unique in the sweep, and good for a file's name.
         kind: "pretrain", "train", "convert", "proposals", "evaluate", "recall" or "time".
         command: its words, after the Python interpreter.
-        folder: what it writes to; removed before the task is done anew, except that of a training, which finds out
-            itself what of it still holds.
+        folder: what it writes to; removed before the task is done anew, except that of a training or a pre-training,
+            which finds out itself what of it still holds.
         needs: names of the tasks before it.
         iterations: of training.
         shared_iterations: those that another training does for it.
@@ -86,7 +95,7 @@ class TaskMarks:
         return all(self.is_done(need) for need in task.needs) and mark.get("made_of") == self._made_of(task)
 
     def seconds(self, name: str) -> Optional[float]:
-        """How long the task took when it was done."""
+        """How long the task took when it was done; None where it went on with what an interrupted one had left."""
         return (self._read(name) or {}).get("seconds")
 
     def prepare(self, name: str) -> None:
@@ -94,10 +103,10 @@ class TaskMarks:
         task = self.tasks[name]
         if self._read(name) is not None:
             os.remove(self._path(name))
-            if task.kind != TRAIN and os.path.isdir(task.folder):
+            if task.kind not in _RESUMED and os.path.isdir(task.folder):
                 shutil.rmtree(task.folder)
 
-    def set(self, name: str, seconds: float) -> None:
+    def set(self, name: str, seconds: Optional[float]) -> None:
         """Mark the task as done."""
         task = self.tasks[name]
         os.makedirs(self.folder, exist_ok=True)

@@ -54,9 +54,6 @@ def write_tables(plan: SweepPlan, states: Mapping[str, str]) -> str:
 
     Returns:
         str: the tables as text, and where the page is.
-
-    Raises:
-        ConfigError: a result that is marked as done cannot be read.
     """
     done = [name for name in plan.tasks if plan.marks.is_done(name)]
     provenance = _noted(plan)
@@ -76,7 +73,7 @@ def write_tables(plan: SweepPlan, states: Mapping[str, str]) -> str:
         }
         for suffix, content in files.items():
             write_text(os.path.join(plan.folder, f"{table.name}.{suffix}"), content)
-        curves = recall_plots(table, plan.measurements[table.name], done, plan.folder)
+        curves = recall_plots(table, plan.measurements[table.name], measured, done, plan.folder)
         results.append(TableResult(table, measured, comparisons, curves))
         texts.append(text)
     failed = {

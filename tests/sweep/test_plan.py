@@ -22,6 +22,8 @@ def test_a_config_file_that_is_edited_makes_what_it_trains_stale(small_table, tm
         os.makedirs(task.folder, exist_ok=True)
         plan().marks.set(name, 1.0)
     assert all(plan().marks.is_done(name) for name in plan().tasks)
+    base.write_text(base.read_text().replace("NUM_WORKERS: 0", "NUM_WORKERS: 1"))  # no matter to what comes out
+    assert all(plan().marks.is_done(name) for name in plan().tasks)
     base.write_text(base.read_text().replace("STEP4: {MAX_ITER: 1,", "STEP4: {MAX_ITER: 2,"))
     marks = plan().marks
     assert not any(marks.is_done(name) for name in ("shared-seed0", "rpn-seed0", "test-small-rpn_5-seed0"))
@@ -192,6 +194,14 @@ def test_missing_initial_weights_are_made_once_for_each_base(small_table, tmp_pa
     assert (plan.tasks["rpn-seed1"].iterations, plan.tasks["rpn-seed1"].shared_iterations) == (0, 4)
 
 
+def test_weights_are_made_where_the_trainings_look_for_them(small_table, tmp_path):
+    """The later of two values wins, whatever the command line of the sweep says."""
+    tasks = plan_of(small_table, tmp_path, opts=["MODEL.WEIGHTS", "nowhere.pth"], pretrain=True).tasks
+    made, used = tasks["pretrain-zf"].command, tasks["shared-seed0"].command
+    last = [command[len(command) - 1 - command[::-1].index("MODEL.WEIGHTS") + 1] for command in (made, used)]
+    assert last == [os.path.join(tasks["pretrain-zf"].folder, "weights.pth")] * 2
+
+
 def test_networks_that_start_from_another(small_table, tmp_path):
     path = altered(
         small_table,
@@ -221,5 +231,15 @@ def test_a_network_that_starts_from_itself(small_table, tmp_path):
 def test_the_plan_tells_rows_sharing_and_cost(small_table, tmp_path):
     text = str(plan_of(small_table, tmp_path))
     assert "step1_rpn and step2_fast_rcnn of shared-seed0" in text
-    assert "17 iterations of training; 11 more are shared" in text
+    assert "17 iterations of training, 17 of them still to be done; 11 more are shared" in text
     assert "0 of 16 tasks are done" in text
+
+
+def test_paths_are_the_same_however_the_folder_is_spelled(small_table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tables = [read_table(str(small_table))]
+    folders = ("out", "./out", "other/../out", str(tmp_path / "out"))
+    commands = [
+        [task.command for task in plan_sweep(tables, folder, (0,), "tools").tasks.values()] for folder in folders
+    ]
+    assert all(of_folder == commands[0] for of_folder in commands)

@@ -1,10 +1,11 @@
 """Reading table files: what is in them, and what is said of a mistake."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from frcnn_alt.engine import ConfigError
 from frcnn_alt.sweep.plan import plan_sweep
-from frcnn_alt.sweep.read_table import read_table
+from frcnn_alt.sweep.read_table import choose_rows, read_table
 
 import pytest
 import yaml
@@ -77,7 +78,11 @@ def _changed(path, value):
         (("rows", 0, "paper"), "x", "row 1: paper is 'x', expected numbers"),
         (("rows", 0, "paper"), {"mapp": 3}, "row 1, paper: 'mapp' is not known; there are mAP, AP"),
         (("rows", 0, "cells"), 5, "row 1: cells is 5, expected a list"),
-        (("rows", 0, "proposal_test"), {"SEED": 1}, "proposal_test has no effect on what it measures (detections)"),
+        (
+            ("rows", 0, "proposal_test"),
+            {"MODEL.RPN.NMS_TEST": False},
+            "proposal_test has no effect on what it measures (detections)",
+        ),
         (("rows",), 3, "rows: is int, expected a list"),
         (("rows",), [], "rows: there is none"),
         (("statements",), 3, "statements: is int, expected a list"),
@@ -97,6 +102,11 @@ def _changed(path, value):
         (("statements",), [{"text": "x", "better": "one", "worse": "two"}], "'two' is not known"),
         (("statements",), [{"text": "x", "better": "one"}], "statement 1: needs worse"),
         (("networks",), ["shared"], "networks: is list, expected lines of KEY: VALUE"),
+        (("networks", "shared", "opts"), {5: 3}, "network shared, opts: 5 is int, expected a text"),
+        (("bases", "zf"), ["zf.yaml"], "base zf: is ['zf.yaml'], expected a config file"),
+        (("bases", 1), "zf.yaml", "bases: 1 is int, expected a text"),
+        (("metrics", 50), "bbox/AP50", "metrics: 50 is int, expected a text"),
+        (("rows", 0, "test"), {"OUTPUT_DIR": "x"}, "row one: OUTPUT_DIR is the sweep's own to set"),
     ],
 )
 def test_mistakes_are_named(tmp_path, path, value, message):
@@ -109,7 +119,7 @@ def test_mistakes_are_named(tmp_path, path, value, message):
     "measure, key, value",
     [
         ("recall", "boxes", 77),
-        ("recall", "test", {"SEED": 1}),
+        ("recall", "test", {"MODEL.RPN.NMS_TEST": False}),
         ("time", "draws", 3),
         ("time", "proposals", "edge_boxes"),
     ],
@@ -130,6 +140,49 @@ def test_a_table_over_one_of_another_folder_or_over_itself(tmp_path):
     (tmp_path / "loop.yaml").write_text('_BASE_: "loop.yaml"\n')
     with pytest.raises(ConfigError, match="cannot be read as a table"):
         read_table(str(tmp_path / "loop.yaml"))
+
+
+def test_a_table_over_one_of_the_same_folder_however_it_is_spelled(tmp_path):
+    _write(tmp_path, SMALL)
+    (tmp_path / "a.yaml").write_text('_BASE_: "./small.yaml"\ntitle: "Another"\n')
+    assert read_table(str(tmp_path / "a.yaml")).title == "Another"
+
+
+def test_recall_of_proposals_by_name(tmp_path):
+    content = _changed(("rows", 0, "measure"), "recall")
+    content["rows"][0].update(proposals="selective_search", network="sharred")
+    with pytest.raises(ConfigError, match="row one, network: 'sharred' is not known; did you mean shared"):
+        read_table(_write(tmp_path, content))
+    content["rows"][0].update(proposals="shared", network="shared")
+    with pytest.raises(ConfigError, match="row one: network has no effect on what it measures"):
+        read_table(_write(tmp_path, content))
+
+
+def test_some_rows_alone(tmp_path):
+    content = {**SMALL, "rows": [{**SMALL["rows"][0], "name": name} for name in ("one", "two", "three")]}
+    statements = [{"text": f"{a} over {b}", "better": a, "worse": b} for a, b in (("one", "two"), ("one", "three"))]
+    table = read_table(_write(tmp_path, {**content, "statements": statements}))
+    (chosen,) = choose_rows([table], ["three", "one"])
+    assert [row.name for row in chosen.rows] == ["one", "three"]
+    assert [one.text for one in chosen.statements] == ["one over three"]
+    with pytest.raises(ConfigError, match="--rows: there is no row 'four' in the tables, but one, two, three"):
+        choose_rows([table], ["four"])
+    with pytest.raises(ConfigError, match="--rows names none of table other"):
+        choose_rows([table, replace(table, name="other", rows=table.rows[1:2])], ["one"])
+
+
+@pytest.mark.parametrize("content", ["", "5", "title: {a: 1}\n_BASE_: small.yaml"])
+def test_what_is_no_table(tmp_path, content):
+    _write(tmp_path, SMALL)
+    (tmp_path / "odd.yaml").write_text(content)
+    with pytest.raises(ConfigError, match="odd.yaml"):
+        read_table(str(tmp_path / "odd.yaml"))
+
+
+def test_a_table_in_another_encoding(tmp_path):
+    (tmp_path / "odd.yaml").write_bytes(b"title: \xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read as a table"):
+        read_table(str(tmp_path / "odd.yaml"))
 
 
 def test_no_such_file_and_no_yaml(tmp_path):

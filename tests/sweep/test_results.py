@@ -106,7 +106,8 @@ def test_a_result_that_cannot_be_read_is_named_and_keeps_no_other_from_the_table
     results = _read(tmp_path, measurements)
     assert [list(result.missing) for result in results] == [[], [1], []]
     assert re.search(problem, results[1].problems[0]) and results[0].values["mAP"].mean == pytest.approx(62.0)
-    assert results[1].problems[0] in as_text(_table(), results, [])
+    for text in (as_text(_table(), results, []), as_markdown(_table(), results, [], "")):
+        assert results[1].problems[0] in text
 
 
 def test_what_is_not_a_number_is_not_measured(tmp_path):

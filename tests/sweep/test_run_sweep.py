@@ -69,6 +69,24 @@ def test_a_task_whose_folder_is_gone_is_done_anew(tmp_path):
     assert sweep.run()[2] == ["c"]
 
 
+def test_what_is_gone_on_with_does_not_tell_how_long_it_takes(tmp_path):
+    sweep = ScriptedSweep(tmp_path, CHAIN, fails=["b"])
+    sweep.run()
+    sweep.fails = []
+    sweep.run()
+    marks = sweep.plan().marks
+    assert marks.seconds("b") is None and marks.is_done("b") and marks.seconds("a") > 0
+
+
+def test_the_time_left_is_that_of_all_jobs_together(tmp_path):
+    sweep = ScriptedSweep(tmp_path, {name: [] for name in "abcdef"}, seconds=1.0)
+    said = sweep.run(jobs=2)[1]
+    first = next(line for line in said.splitlines() if line.startswith("[1/6]"))
+    left = int(first.split("about ")[1].split(" s left")[0])
+    took = sweep.plan().marks.seconds(first.split()[1].rstrip(":"))
+    assert left <= 2.5 * took + 1  # 5 more tasks, by two at a time
+
+
 def test_tasks_that_need_nothing_of_one_another_run_together(tmp_path):
     sweep = ScriptedSweep(tmp_path, {"a": [], "b": [], "c": ["a", "b"]}, seconds=0.5)
     sweep.run(jobs=2)
