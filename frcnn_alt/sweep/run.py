@@ -109,7 +109,7 @@ class _Run:
         left = self._time_left()
         if self.states[name] == FAILED:
             text += f", exit status {status}; {self._log(task)} ends with\n{self._last_lines(task)}"
-        elif left is not None:
+        elif left:  # not known while a kind is new, and 0 at the end
             text += f", about {duration(left)} left"
         self.say(text)
 
