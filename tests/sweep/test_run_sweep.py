@@ -176,7 +176,7 @@ def test_two_sweeps_in_one_folder(tmp_path):
 
 def test_the_time_left_is_known_once_every_kind_is(tmp_path):
     said = ScriptedSweep(tmp_path, CHAIN).run()[1]
-    assert said.count("left") == 3  # and nothing after the last  # all tasks are of one kind
+    assert said.count("left") == 3  # all tasks are of one kind; after the last nothing is left
 
 
 @pytest.mark.parametrize("fails, states", [((), "done"), (("a",), "failed")])
