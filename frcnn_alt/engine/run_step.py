@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import torch
 from detectron2.config import CfgNode
@@ -116,14 +116,18 @@ class StepRun:
             logger.info("%s is finished: %s", self.step.name, self.weights)
             return
         began, before = time.perf_counter(), entry.get("seconds", 0.0)
+
+        def spent() -> float:
+            return before + time.perf_counter() - began
+
         try:
             with step_log(self.output_dir):
                 logger.info("=== %s ===", self.step.name)
-                self._do(seconds_per_image, entry)
+                self._do(seconds_per_image, entry, spent)
         finally:  # also of a step that is cut, so that its time counts when it is resumed
-            self._update(seconds=before + time.perf_counter() - began)
+            self._update(seconds=spent())
 
-    def _do(self, seconds_per_image: Dict[str, float], entry: Dict[str, Any]) -> None:
+    def _do(self, seconds_per_image: Dict[str, float], entry: Dict[str, Any], spent: Callable[[], float]) -> None:
         resume = entry["state"] == RUNNING
         if comm.is_main_process():
             if not resume:
@@ -143,7 +147,8 @@ class StepRun:
             written, recall = write_proposals(self.cfg, model, recompute_flipped=self.recomputes_flipped)
             outputs.update(written)
             seconds_per_image[PROPOSALS] = (time.perf_counter() - began) / entry["proposal_images"]
-        self._update(state=FINISHED, outputs=outputs, recall=recall)
+        # All at once: a run that is killed now, too, finds the step finished with all that later ones ask of it.
+        self._update(state=FINISHED, outputs=outputs, recall=recall, seconds=spent())
 
     def _update(self, **values: Any) -> None:
         self.manifest.update_step(self.step.name, **values)

@@ -5,6 +5,7 @@ import os
 
 from frcnn_alt.checkpointing import SafeCheckpointer
 from frcnn_alt.engine import ConfigError, StepTrainer
+from frcnn_alt.engine.manifest import FINISHED, Manifest
 
 import pytest
 from miniature import STEPS, final_hash, run, tiny_config
@@ -57,6 +58,22 @@ def test_a_run_cut_in_any_step_ends_with_the_same_weights(step, shapes, undistur
     cfg = _config(shapes, tmp_path / "run")
     _interrupt_at(monkeypatch, step, 3)
     _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
+
+
+def test_a_run_killed_when_a_step_has_just_finished_goes_on(shapes, undisturbed, tmp_path, monkeypatch):
+    """Nothing that comes after the note in the manifest may be needed later."""
+    cfg, stock = _config(shapes, tmp_path / "run"), Manifest.update_step
+
+    def update_step(manifest, name, **values):
+        if manifest.step(STEPS[1])["state"] != FINISHED:  # else the process is dead
+            stock(manifest, name, **values)
+        elif values.get("state"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Manifest, "update_step", update_step)
+    _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
+    with open(os.path.join(cfg.OUTPUT_DIR, "results.json")) as file:
+        assert set(json.load(file)["seconds"]) == {*STEPS, "evaluation", "total"}
 
 
 def test_a_step_keeps_its_newest_checkpoint_and_a_finished_one_none(shapes, undisturbed, tmp_path, monkeypatch):
