@@ -58,6 +58,8 @@ class Diary:
             os.killpg(0, signal.SIGKILL)
 
     def _name(self, path: Any) -> Optional[str]:
+        if not isinstance(path, (str, os.PathLike)):
+            return None  # a file in memory, which goes to another process
         relative = os.path.relpath(os.path.abspath(path), self.output_dir)
         return None if relative.startswith(os.pardir) else relative
 

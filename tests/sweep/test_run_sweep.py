@@ -117,13 +117,12 @@ def test_an_interruption_ends_what_runs(tmp_path):
 
     executor = Interrupted(1, devices=())
     sweep.diary_file.write_text("")
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         try:
             run_sweep(sweep.plan(), executor, print)
         finally:
             executor.ended = lambda: LocalExecutor.ended(executor)
-    assert sweep.diary() == ["+a"] and time.monotonic() - began < 30
+    assert sweep.diary() == ["+a"]  # and no "-a": it has not ended by itself
     sweep.seconds = 0
     assert sweep.run()[2] == ["a", "b"]
 

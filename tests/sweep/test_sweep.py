@@ -27,7 +27,8 @@ def finished(tiny_table, tmp_path_factory):
     pytest.importorskip("cv2").ximgproc  # noqa: B018  Selective Search's part of OpenCV
     folder = tmp_path_factory.mktemp("sweep")
     command = [sys.executable, "tools/sweep.py", str(tiny_table), "--output", str(folder), "--jobs", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    paths = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])  # the detectron2 that it names stays
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
