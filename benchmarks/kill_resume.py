@@ -7,7 +7,8 @@ python benchmarks/kill_resume.py --runs 2 --kills-per-run 4 --kinds 0x1         
 The run is the miniature of all four steps: ZF-net with a sixteenth of its channels on generated images, --iterations
 of each step, a checkpoint every fourth. It is killed (SIGKILL, with its loader workers and all of its processes) at
 moments of two kinds: at points of what it does, chosen from all phases alike (`interrupted.py` has the list), and at
-random times. Then the same command is given again, with --resume, until the run ends by itself.
+random times; every third run is asked to stop (SIGTERM) at random times. Then the same command is given again, with
+--resume, until the run ends by itself.
 
 Compared are the weights of the final network and of every step, the proposal sets, byte by byte, and the results
 without their seconds. The exit status is 1 if anything differs.
@@ -33,11 +34,12 @@ STARTING = "starting"  # planning, checking the data, or loading weights: before
 
 
 class Kill(NamedTuple):
-    """One death: what the run was doing, and how many iterations of training were done again because of it."""
+    """One end before the end: what the run was doing, and how many iterations were done again because of it."""
 
     phase: str
     detail: str
     done_again: int
+    was_asked: bool = False  # by SIGTERM
 
 
 class Campaign:
@@ -71,11 +73,12 @@ class Campaign:
         points = [event for event in noted if counts[event] == 1]  # a note that comes again tells no moment
         seconds = self.command.seconds
         for number in range(self.args.runs):
-            if number % 2 == 0:
+            if number % 3 == 0:
                 moments = [Moment(point=point) for point in self._choose(points)]
             else:
                 shares = [self.random.random() for _ in range(self.args.kills_per_run)]
-                moments = [Moment(seconds=share * seconds) for share in shares]
+                by = signal.SIGKILL if number % 3 == 1 else signal.SIGTERM
+                moments = [Moment(seconds=share * seconds, signal=by) for share in shares]
             self._run_to_the_end(f"run{number}", moments)
             print(f"{self.folder.name}: {number + 1}/{self.args.runs} runs, {len(self.kills)} kills", file=sys.stderr)
 
@@ -93,14 +96,15 @@ class Campaign:
         """One run, cut at each of `moments`, then left alone."""
         run = self.folder / name
         earlier: List[List[Event]] = []
-        status = -signal.SIGKILL
+        status, was_asked = 0, False
         for moment in [*moments, NEVER]:
             before = len(read_diary(self.command.diary(run)))
             status = self.command.attempt(run, moment)
             earlier.append(read_diary(self.command.diary(run))[before:])
-            if status != -moment.signal:
+            was_asked = moment.signal == signal.SIGTERM or was_asked
+            if status not in (-moment.signal, 128 + moment.signal):
                 break
-        self.kills += _kills(earlier)
+        self.kills += [kill._replace(was_asked=was_asked) for kill in _kills(earlier)]
         self.runs += 1
         if status != 0:
             self.differences.append(f"{name} ended with status {status}: see {run.with_suffix('.log')}")
@@ -111,14 +115,17 @@ class Campaign:
 
     def row(self) -> List[str]:
         """Of the table of campaigns."""
-        again = [kill.done_again for kill in self.kills]
+        again = [kill.done_again for kill in self.kills if not kill.was_asked]
+        after_stop = [kill.done_again for kill in self.kills if kill.was_asked]
         return [
             str(self.workers),
             str(self.processes),
             str(self.runs),
-            str(len(self.kills)),
+            str(len(again)),
             f"{sum(again) / max(len(again), 1):.1f}",
             str(max(again, default=0)),
+            str(len(after_stop)),
+            str(max(after_stop, default=0)),
             "none" if not self.differences else f"**{len(self.differences)}**",
         ]
 
@@ -142,14 +149,16 @@ def _kinds(text: str) -> List[Tuple[int, int]]:
 def _as_markdown(campaigns: List[Campaign], args: argparse.Namespace) -> str:
     kills = [kill for campaign in campaigns for kill in campaign.kills]
     by_phase = Counter(kill.phase for kill in kills)
-    header = ["loader workers", "processes", "runs", "kills", "iterations done again: mean", "most", "differences"]
+    header = ["loader workers", "processes", "runs", "kills", "iterations done again: mean", "most"]
+    header += ["stops (SIGTERM)", "most done again", "differences"]
     machine = describe_machine()
     parts = [
         "# Killed anywhere, and gone on with",
         f"`python {' '.join(sys.argv)}`: miniature 4-step runs ({args.iterations} iterations a step, a checkpoint "
-        f"every {PERIOD}) killed by SIGKILL and given again with --resume. {len(kills)} kills in all.",
+        f"every {PERIOD}) killed by SIGKILL, or stopped by SIGTERM, and given again with --resume; "
+        f"{len(kills)} times in all.",
         tabulate([campaign.row() for campaign in campaigns], header, tablefmt="github", disable_numparse=True),
-        tabulate(sorted(by_phase.items()), ["killed in", "times"], tablefmt="github"),
+        tabulate(sorted(by_phase.items()), ["cut in", "times"], tablefmt="github"),
         "\n".join(f"- {text}" for campaign in campaigns for text in campaign.differences)
         or "Final network, the network of every step, proposal sets and results of every run are bit-equal to those of "
         "an undisturbed one.",
@@ -161,7 +170,7 @@ def _as_markdown(campaigns: List[Campaign], args: argparse.Namespace) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=12, help="of each kind; half of them are killed at random times")
+    parser.add_argument("--runs", type=int, default=12, help="of each kind")
     parser.add_argument("--kills-per-run", type=int, default=6)
     parser.add_argument("--iterations", type=int, default=16, help="of each step")
     parser.add_argument("--kinds", default="0x1,2x1,0x2", help="loader workers x processes, ...")
