@@ -149,6 +149,18 @@ def _add_dataset_keys(cfg: CN) -> None:
     # "leave_out" (the box or the image is not used).
     cfg.DATASETS.MALFORMED = "stop"
 
+    # What happens to an image whose file cannot be read while it is used: it has vanished, is cut off meanwhile, the
+    # disk fails. "stop": one error that names it; --resume goes on once it is back. "skip": training takes another
+    # image of the same orientation in its place, drawn from the seed of that place in the batch, so that a resume stays
+    # exact as long as the same files are unreadable; it gets no proposals, and no detections in evaluation. Each is
+    # logged once, and named in manifest.json and results.json. With "skip" missing and unreadable files do not count as
+    # malformed before training either, where the annotation tells their size: a resumed run has the same data set.
+    # Selective Search, EdgeBoxes and tools/pretrain_backbone.py stop in any case.
+    cfg.DATALOADER.UNREADABLE_IMAGES = "stop"
+    # With "skip", more than this share of a data set stops nevertheless; one image is always let pass. Each of several
+    # processes counts those that it met itself.
+    cfg.DATALOADER.MAX_UNREADABLE_SHARE = 0.01
+
     # Training leaves out stored proposals of whose area more than this share lies inside one crowd box of COCO; 0.7 in
     # py-faster-rcnn's Fast R-CNN training on COCO (SPEC 6.5). -1 keeps them, as the paper says nothing of it.
     cfg.DATASETS.PROPOSAL_CROWD_THRESH = -1.0
@@ -158,6 +170,11 @@ def _add_schedule_keys(cfg: CN) -> None:
     # Factors of single losses, names and numbers by turns, such as ["loss_rpn_cls", 0.0, "loss_rpn_loc", 0.0]. Equation
     # 1's lambda is MODEL.RPN.BBOX_REG_LOSS_WEIGHT.
     cfg.SOLVER.LOSS_WEIGHTS = []
+    # An iteration whose loss or gradient is NaN or infinite changes no weight. The training stops at it, and says where
+    # it was; or it passes over up to so many in a row, counted in metrics.json ("nonfinite_skips") and the manifest.
+    # 0, because such an iteration usually means that the next thousand are worth nothing (the original programs go on
+    # training NaNs). May be changed at --resume.
+    cfg.SOLVER.NONFINITE_SKIPS = 0
     # Which registered trainer tools/train_net.py runs: "AlternatingTrainer" for schedules of steps,
     # "SingleStepTrainer" for one ordinary training of the config as it stands.
     cfg.TRAINER = "AlternatingTrainer"

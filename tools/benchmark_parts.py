@@ -21,6 +21,7 @@ from typing import List, Optional, Tuple
 from frcnn_alt.data.sample_images import read_image_folder, write_noise_images
 from frcnn_alt.engine.command_line import run_command_line
 from frcnn_alt.engine.machine import describe_machine, describe_versions, load_average
+from frcnn_alt.engine.output_folder import check_output_folder
 from frcnn_alt.engine.timed_systems import SystemToTime, build_systems
 from frcnn_alt.evaluation import measure_parts
 from frcnn_alt.report.parts import PAPER_ROWS, parts_data, parts_text, write_parts
@@ -99,6 +100,8 @@ def _systems(args: argparse.Namespace, scratch: str) -> List[SystemToTime]:
 
 def run(args: argparse.Namespace) -> int:
     """Measure as `args` say."""
+    if args.output:
+        check_output_folder(args.output, "--output")
     machine = {**describe_machine(), "load_before": load_average()}
     with tempfile.TemporaryDirectory() as scratch:
         systems = _systems(args, scratch)

@@ -18,6 +18,7 @@ from typing import Dict, List, Optional
 
 from frcnn_alt.engine import ConfigError, run_command_line, setup_cfg
 from frcnn_alt.engine.compared_proposals import open_compared_sets
+from frcnn_alt.engine.output_folder import check_output_folder
 from frcnn_alt.evaluation import RecallCurves, recall_curves
 from frcnn_alt.report import (
     plot_recall_curves,
@@ -73,10 +74,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, DatasetError: a mistake that the message says how to mend.
     """
-    if not args.sets or not all(method.strip() and folder for method, folder in args.sets):
-        raise ConfigError('Name proposal sets as METHOD=FOLDER, such as "SS=datasets/proposals/voc_2007_test".')
     if not args.limits or args.limits[0] < 1:
         raise ConfigError("--limits takes numbers of proposals, from 1 on.")
+    if not args.sets or not all(method.strip() and folder for method, folder in args.sets):
+        raise ConfigError('Name proposal sets as METHOD=FOLDER, such as "SS=datasets/proposals/voc_2007_test".')
+    check_output_folder(args.output, "--output")
     by_dataset: Dict[str, Dict[str, List[RecallCurves]]] = {}
     for method, proposals, dicts in open_compared_sets(setup_cfg(args), args.split.upper(), args.sets):
         runs = by_dataset.setdefault(proposals.dataset_name, {}).setdefault(method, [])

@@ -18,11 +18,14 @@ from typing import List, Optional
 
 from frcnn_alt.engine.command_line import run_command_line
 from frcnn_alt.engine.defaults import setup_cfg
-from frcnn_alt.engine.failures import INTERRUPTED
-from frcnn_alt.engine.make_proposals import import_set, keys_to_set, make_sets_by_rpn, make_sets_from_pixels
+from frcnn_alt.engine.make_proposals import import_set, make_sets_by_rpn, make_sets_from_pixels
+from frcnn_alt.engine.output_folder import check_output_folder, tidied_if_refused
 from frcnn_alt.engine.processes import log_processes
+from frcnn_alt.engine.stopping import status_of
+from frcnn_alt.engine.stored_proposals import keys_to_set
 from frcnn_alt.engine.trained_network import find_trained_network
 from frcnn_alt.proposals import PROPOSAL_FORMATS, EdgeBoxes, SelectiveSearch
+from frcnn_alt.safe_write import naming_errors
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
@@ -122,15 +125,19 @@ def run(args: argparse.Namespace) -> int:
     cfg = setup_cfg(args)
     if args.command == "rpn":
         find_trained_network(cfg, args)
-    for name in ("detectron2", "fvcore", "frcnn_alt"):
-        setup_logger(args.output, distributed_rank=comm.get_rank(), name=name)
-    log_processes()
+    check_output_folder(args.output, "--output")
     try:
-        make(cfg, args)
-    except KeyboardInterrupt:
+        with tidied_if_refused(args.output):
+            with naming_errors(args.output):
+                for name in ("detectron2", "fvcore", "frcnn_alt"):
+                    setup_logger(args.output, distributed_rank=comm.get_rank(), name=name)
+            log_processes()
+            make(cfg, args)
+    except KeyboardInterrupt as interrupt:
         if comm.is_main_process():
-            print("interrupted; what is done is kept, and the same command goes on with it", file=sys.stderr)
-        return INTERRUPTED
+            what = f"{str(interrupt) or 'interrupted'}; what is done is kept, and the same command goes on with it"
+            print(what, file=sys.stderr)
+        return status_of(interrupt)
     if comm.is_main_process():
         print("for a detector on these proposals, e.g. with --overlay configs/overlays/fast_rcnn.yaml:")
         print(" ".join(keys_to_set(cfg, args.output)) or "(the sets of the other data sets are not there yet)")

@@ -17,7 +17,9 @@ import sys
 
 from frcnn_alt.engine.command_line import run_command_line
 from frcnn_alt.engine.defaults import setup_cfg
+from frcnn_alt.engine.output_folder import check_output_folder, tidied_if_refused
 from frcnn_alt.engine.pretrain import pretrain, working_folder
+from frcnn_alt.safe_write import naming_errors
 
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
@@ -28,9 +30,14 @@ def run(args: argparse.Namespace) -> int:
     """Pre-train as `args` say, in one of the processes."""
     cfg = setup_cfg(args)
     output = args.output or cfg.MODEL.WEIGHTS
-    for name in ("detectron2", "fvcore", "frcnn_alt"):
-        setup_logger(working_folder(output) if output else None, distributed_rank=comm.get_rank(), name=name)
-    pretrain(cfg, output, resume=args.resume, overwrite=args.overwrite)
+    folder = working_folder(output) if output and "://" not in output else ""
+    if folder:
+        check_output_folder(folder, "--output")
+    with tidied_if_refused(folder):
+        with naming_errors(folder or "."):
+            for name in ("detectron2", "fvcore", "frcnn_alt"):
+                setup_logger(folder or None, distributed_rank=comm.get_rank(), name=name)
+        pretrain(cfg, output, resume=args.resume, overwrite=args.overwrite)
     return 0
 
 

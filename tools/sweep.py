@@ -16,7 +16,8 @@ import sys
 from typing import Callable, Dict, List, Optional, Tuple
 
 from frcnn_alt.engine import ConfigError
-from frcnn_alt.engine.failures import INTERRUPTED, guarded
+from frcnn_alt.engine.failures import guarded
+from frcnn_alt.engine.stopping import status_of
 from frcnn_alt.sweep import (
     ClusterExecutor,
     LocalExecutor,
@@ -108,15 +109,15 @@ def run(args: argparse.Namespace) -> int:
     if plan.problems:
         raise ConfigError("this sweep cannot start; --dry-run shows the whole plan.\n" + "\n".join(plan.problems))
     states: Dict[str, str] = {}
-    interrupted = False
+    interrupted: Optional[KeyboardInterrupt] = None
     try:
         states = run_sweep(plan, _executor(args, folder), lambda text: print(text, flush=True))
-    except KeyboardInterrupt:
-        interrupted = True
+    except KeyboardInterrupt as interrupt:
+        interrupted = interrupt
     print("\n" + write_tables(plan, states))
-    if interrupted:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+    if interrupted is not None:
+        print(f"{str(interrupted) or 'interrupted'}; the same command goes on", file=sys.stderr)
+        return status_of(interrupted)
     return 1 if any(state != "done" for state in states.values()) else 0
 
 

@@ -4,6 +4,12 @@
 python tools/visualize.py --config-file output/zf_4step_shapes/config.yaml --input photos/ --output drawn/
 python tools/visualize.py --config-file output/zf_4step_shapes/config.yaml --input a.jpg b.jpg --output drawn/ \\
     --proposals 50 MODEL.WEIGHTS output/zf_4step_shapes/model_final.pth
+
+With --batch in place of --input, the images and objects of a batch that a training has saved because its loss was not
+finite, as the network got them:
+
+python tools/visualize.py --config-file configs/zf_4step.yaml --output drawn/ \\
+    --batch output/zf_4step/step2_fast_rcnn/nonfinite_batch_0001234.pth
 """
 
 import argparse
@@ -12,15 +18,20 @@ import sys
 from typing import Any, Dict, List, Optional
 
 from frcnn_alt import get_cfg
-from frcnn_alt.checkpointing import CheckpointError, SafeCheckpointer, missing_files
+from frcnn_alt.checkpointing import SafeCheckpointer, missing_files
 from frcnn_alt.data import DatasetError
 from frcnn_alt.data.images import IMAGE_EXTENSIONS, image_files_of
 from frcnn_alt.engine.defaults import ConfigError, setup_cfg
+from frcnn_alt.engine.failures import guarded
 from frcnn_alt.engine.network import RPN, configure_network
+from frcnn_alt.engine.output_folder import check_output_folder
+from frcnn_alt.engine.saved_batch import objects_of, read_batch
 from frcnn_alt.engine.trained_network import find_trained_network
 from frcnn_alt.report import LabelledBox, class_color, draw_boxes
+from frcnn_alt.safe_write import make_folder, replacing
 
 import matplotlib
+import numpy as np
 import torch
 from PIL import Image
 
@@ -32,7 +43,7 @@ from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
 
 
-class InputError(ValueError):
+class InputError(ConfigError):
     """There is nothing to draw on, or no good place to draw into."""
 
 
@@ -40,7 +51,9 @@ def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="the config.yaml of a run")
-    parser.add_argument("--input", required=True, nargs="+", metavar="PATH", help="images, or folders of images")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--input", nargs="+", default=[], metavar="PATH", help="images, or folders of images")
+    what.add_argument("--batch", metavar="FILE", help="a batch that a training has saved")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where the drawn images go, as .jpg")
     parser.add_argument("--confidence-threshold", type=float, default=0.6, help="lowest score drawn (default: 0.6)")
     parser.add_argument("--proposals", type=int, default=0, metavar="N", help="draw the N best proposals instead")
@@ -74,18 +87,22 @@ def list_images(paths: List[str], output: str) -> List[str]:
     return files
 
 
+def read_cfg(args: argparse.Namespace) -> CfgNode:
+    """The config that `args` name; the network's own data need not be on this machine."""
+    try:
+        return setup_cfg(args)
+    except DatasetError:  # what has to be known about them is in a run's config
+        away = ["DATASETS.VOC_LAYOUT.ROOT", "", "DATASETS.COCO_JSON.TRAIN_JSON", "", "DATASETS.COCO_JSON.TEST_JSON", ""]
+        return setup_cfg(argparse.Namespace(config_file=args.config_file, opts=[*args.opts, *away]))
+
+
 def build_cfg(args: argparse.Namespace) -> CfgNode:
     """Build the config of the network to draw with: the trained one that ``--eval-only`` would take.
 
     Raises:
         ConfigError, DatasetError: the config cannot be used; the message says why.
     """
-    try:
-        cfg = setup_cfg(args)
-    except DatasetError:
-        # The network's own data need not be on this machine; what has to be known about them is in a run's config.
-        away = ["DATASETS.VOC_LAYOUT.ROOT", "", "DATASETS.COCO_JSON.TRAIN_JSON", "", "DATASETS.COCO_JSON.TEST_JSON", ""]
-        cfg = setup_cfg(argparse.Namespace(config_file=args.config_file, opts=[*args.opts, *away]))
+    cfg = read_cfg(args)
     find_trained_network(cfg, args)
     if not cfg.MODEL.WEIGHTS or missing_files(cfg.MODEL.WEIGHTS):
         raise ConfigError(
@@ -144,12 +161,39 @@ def build_predictor(cfg: CfgNode) -> DefaultPredictor:
     return predictor
 
 
+def draw_batch(args: argparse.Namespace) -> int:
+    """Draw the images of a saved batch with their objects, and say what is known of it.
+
+    Raises:
+        ConfigError: the file is no such batch.
+    """
+    cfg = read_cfg(args)
+    batch, names = read_batch(args.batch), class_names(cfg)
+    print(f"iteration {batch['iteration']}, losses {batch['losses']}, not finite: {batch['first_nonfinite']}")
+    make_folder(args.output)
+    for number, (pixels, objects, name) in enumerate(objects_of(batch)):
+        image = pixels.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+        photograph = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if cfg.INPUT.FORMAT == "BGR" else image))
+        boxes = [
+            LabelledBox(box, names[label] if label < len(names) else f"class {label}", class_color(label))
+            for box, label in objects
+        ]
+        target = os.path.join(args.output, f"{number}_{os.path.splitext(os.path.basename(name))[0]}.jpg")
+        with replacing(target) as file:
+            draw_boxes(photograph, boxes, long_side=max(800, *photograph.size)).save(file, "JPEG", quality=92)
+        print(f"{target}: {name}, {len(boxes)} objects")
+    return 0
+
+
 def visualize(args: argparse.Namespace) -> int:
     """Draw on all images; returns the exit status, which is 1 if some could not be read."""
+    if args.batch:
+        return draw_batch(args)
     files = list_images(args.input, args.output)
+    check_output_folder(args.output, "--output")
     cfg = build_cfg(args)
     predictor, names = build_predictor(cfg), class_names(cfg)
-    os.makedirs(args.output, exist_ok=True)
+    make_folder(args.output)
     drawn: List[str] = []
     for file in files:
         try:
@@ -164,7 +208,8 @@ def visualize(args: argparse.Namespace) -> int:
         if target in drawn:  # photo.jpg of two folders, or photo.jpg and photo.png
             target = os.path.join(args.output, f"{stem}_{len(drawn) + 1}.jpg")
         photograph = Image.fromarray(image[:, :, ::-1])
-        draw_boxes(photograph, boxes, long_side=max(800, *photograph.size)).save(target, quality=92)
+        with replacing(target) as file:
+            draw_boxes(photograph, boxes, long_side=max(800, *photograph.size)).save(file, "JPEG", quality=92)
         drawn.append(target)
         print(f"{target}: {len(boxes)} {'proposals' if 'proposals' in prediction else 'detections'}")
     skipped = f", skipped {len(files) - len(drawn)}" if len(drawn) < len(files) else ""
@@ -173,10 +218,8 @@ def visualize(args: argparse.Namespace) -> int:
 
 
 def main() -> None:
-    try:
-        sys.exit(visualize(parse_arguments()))
-    except (CheckpointError, ConfigError, DatasetError, InputError) as error:
-        sys.exit(f"error: {error}")
+    arguments = parse_arguments()
+    sys.exit(guarded(lambda: visualize(arguments)))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,11 @@ def _layers(net: Any) -> Iterator[Tuple[str, Any]]:
 
 
 def _parse(path: str) -> Any:
-    with open(path, "rb") as file:
-        content = file.read()
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from None
     if content.startswith(b"\x89HDF"):
         raise CheckpointError(
             f"{path} is a Caffe snapshot in HDF5, which cannot be read; let Caffe write it as BINARYPROTO "
@@ -54,6 +57,8 @@ def read_caffe_layers(path: str) -> Dict[str, List[np.ndarray]]:
     """
     layers: Dict[str, List[np.ndarray]] = {}
     for name, blobs in _layers(_parse(path)):
+        if not isinstance(name, str):  # protobuf hands over bytes that are not UTF-8
+            raise CheckpointError(f"{path} is damaged: the name of one of its layers is no text.")
         arrays = []
         for number, blob in enumerate(blobs):
             try:

@@ -6,14 +6,16 @@ pixels ask for; naming, resume, `last_checkpoint` and the loading itself are det
 """
 
 import os
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 from detectron2.checkpoint import DetectionCheckpointer
 
+from ..safe_write import write_text
 from .components import match_initial_weights
 from .fit import fit_to_model
 from .pixels import check_pixels, pixels_of_model
 from .read import read_checkpoint, weight_files, write_checkpoint
+from .recorded import record_hash
 
 __all__ = ["SafeCheckpointer"]
 
@@ -25,16 +27,19 @@ class SafeCheckpointer(DetectionCheckpointer):
     """
 
     _weights = ""  # as it was asked for: a file, or the two of a pair
+    before_save: Optional[Callable[[], None]] = None  # may raise: then nothing is written, and the last file stays
     record: Optional[Mapping[str, Any]] = None  # what files are to remember under "frcnn_alt", such as their classes
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``<save_dir>/<name>.pth`` with the model, the checkpointables, `kwargs` and the `record`.
 
         Raises:
-            OSError: the file cannot be written (disk full, folder gone); the earlier checkpoint stays usable.
+            WriteError: the file cannot be written (disk full, folder gone); the earlier checkpoint stays usable.
         """
         if not self.save_dir or not self.save_to_disk:
             return
+        if self.before_save is not None:
+            self.before_save()
         data = {"model": self.model.state_dict()}
         data.update({key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()})
         data.update(kwargs)
@@ -43,14 +48,12 @@ class SafeCheckpointer(DetectionCheckpointer):
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         write_checkpoint(data, path)
+        record_hash(path)
         self.tag_last_checkpoint(f"{name}.pth")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Point ``last_checkpoint`` at a file of the same folder, in one rename."""
-        path = os.path.join(self.save_dir, "last_checkpoint")
-        with open(f"{path}.partial", "w") as file:
-            file.write(last_filename_basename)
-        os.replace(f"{path}.partial", path)
+        write_text(os.path.join(self.save_dir, "last_checkpoint"), last_filename_basename)
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         """Load weights into the model, as ``DetectionCheckpointer.load``; `path` may name a pair (`weight_files`).

@@ -8,13 +8,14 @@ numpy arrays and plain containers, because a pickle can run code.
 import hashlib
 import os
 import pickle
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping
 
 import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
 
-from ..safe_pickle import ArrayUnpickler
+from ..safe_pickle import load_arrays
+from ..safe_write import replacing
 from .caffe_model import read_caffe_layers
 from .caffe_names import name_caffe_layers
 from .caffe_pair import join_pair
@@ -28,11 +29,13 @@ _CAFFE = (".caffemodel", ".caffemodel.h5")
 
 def _read_pkl(path: str) -> Any:
     with open(path, "rb") as file:
-        data = ArrayUnpickler(file, encoding="latin1").load()
-    if not isinstance(data, dict) or "model" in data:
+        data = load_arrays(file)
+    blobs = data.get("blobs", data) if isinstance(data, dict) else None
+    if not isinstance(blobs, dict) or "model" in data:
         return data
-    blobs = {name: value for name, value in data.get("blobs", data).items() if not str(name).endswith("_momentum")}
-    if any(str(name).endswith("_w") for name in blobs):  # Caffe2's names, as in the ImageNet files of the model zoo
+    names = [name for name in blobs if isinstance(name, str)]  # what no text names is no parameter
+    blobs = {name: blobs[name] for name in names if not name.endswith("_momentum")}
+    if any(name.endswith("_w") for name in blobs):  # Caffe2's names, as in the ImageNet files of the model zoo
         return {"model": blobs, "__author__": "Caffe2", "matching_heuristics": True}
     return blobs
 
@@ -108,7 +111,7 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
         raise CheckpointError(f"{path}: several files can be read together only if they are .caffemodel.")
     try:
         data = _read_file(files[0])
-    except Exception as error:
+    except Exception as error:  # a damaged file can raise nearly anything
         if isinstance(error, pickle.UnpicklingError) and not path.endswith(".pkl"):  # torch's advice is not for here
             error = "it is none, or holds more than tensors and plain containers, which could run code"
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}.") from None
@@ -116,12 +119,14 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
         raise CheckpointError(f"{path} is not a checkpoint: it holds a {type(data).__name__}, not a dictionary.")
     if "model" not in data:
         data = {"model": data}
-    model = {}
-    for name, value in data["model"].items():
-        if isinstance(value, np.ndarray):
-            value = torch.from_numpy(np.array(value))
-        if isinstance(value, torch.Tensor):
-            model[name] = value
+    if not isinstance(data["model"], Mapping):
+        raise CheckpointError(f"{path} is not a checkpoint: its model is a {type(data['model']).__name__}.")
+    if not isinstance(data.get("frcnn_alt", {}), dict):
+        raise CheckpointError(f"{path} is not a checkpoint: 'frcnn_alt' in it is no dictionary.")
+    try:
+        model = {name: _as_tensor(value) for name, value in data["model"].items() if _is_parameter(name, value)}
+    except (TypeError, ValueError) as error:  # of torch.from_numpy: an array of texts, say
+        raise CheckpointError(f"{path} is not a checkpoint: {error}.") from None
     if not model:
         raise CheckpointError(f"{path} is not a checkpoint: it holds no tensors.")
     if is_torchvision_vgg(model):
@@ -129,14 +134,24 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     return {**data, "model": model}
 
 
+def _is_parameter(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, (np.ndarray, torch.Tensor))
+
+
+def _as_tensor(value: Any) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value
+    return torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
+
+
 def write_checkpoint(data: Dict[str, Any], path: str) -> None:
-    """Write `data` (tensors, plain containers and numbers) with torch.save beside `path`, then rename it into place."""
-    beside = f"{path}.partial"
-    with open(beside, "wb") as file:
+    """Write `data` (tensors, plain containers and numbers) with torch.save beside `path`, then rename it into place.
+
+    Raises:
+        WriteError: it cannot be written; what was under `path` is as before.
+    """
+    with replacing(path) as file:
         torch.save(data, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def file_sha256(path: str) -> str:

@@ -11,26 +11,30 @@ from .loader import (
     build_train_loader,
     hash_dicts,
     load_training_dicts,
-    one_thread,
     seed_for,
 )
 from .problems import DatasetError, Problem
 from .register import register_datasets
+from .unreadable import SkippingLoader, forget_skipped_images, skipped_images
 from .validate import check_datasets
+from .worker import begin_worker
 
 __all__ = [
     "DatasetError",
     "Problem",
     "SeededBatchSampler",
+    "SkippingLoader",
+    "begin_worker",
     "build_test_loader",
     "build_train_loader",
     "check_datasets",
     "class_names_of",
+    "forget_skipped_images",
     "hash_dicts",
     "load_dataset_dicts",
     "load_training_dicts",
-    "one_thread",
     "read_class_list",
     "register_datasets",
     "seed_for",
+    "skipped_images",
 ]

@@ -14,6 +14,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from detectron2.data.datasets import load_coco_json
 
 from .coco_entries import annotation_faults, category_faults, complete_annotation, image_faults, image_size_of, is_id
+from .images import MISSING_IMAGE, absence
+from .inside import leads_outside
 from .problems import BOX, DATA_SET, IMAGE, Problem
 
 __all__ = ["CleanedJson", "add_areas", "clean_coco_json", "load_cleaned_coco_json"]
@@ -35,7 +37,7 @@ class CleanedJson(NamedTuple):
     completed: bool
 
 
-def clean_coco_json(json_file: str, image_root: str) -> CleanedJson:
+def clean_coco_json(json_file: str, image_root: str, *, keep_missing_images: bool = False) -> CleanedJson:
     """Read a COCO json, take out everything malformed, and fill in what it need not say.
 
     ``iscrowd`` is 0 and ``area`` that of the box where they are missing. Annotations are numbered anew where their ids
@@ -44,11 +46,12 @@ def clean_coco_json(json_file: str, image_root: str) -> CleanedJson:
     Args:
         json_file: in COCO's format for instances; boxes are x, y, width, height in continuous pixels.
         image_root: the folder its file names are relative to. Pixels are not read.
+        keep_missing_images: an image is not malformed because there is no such file.
     """
     contents, problems = _read(json_file)
     if problems:
         return CleanedJson({"images": [], "annotations": [], "categories": []}, problems, False)
-    images, sizes, problems = _clean_images(contents["images"], json_file, image_root)
+    images, sizes, problems = _clean_images(contents["images"], json_file, image_root, keep_missing_images)
     sound, box_problems = _clean_annotations(contents, images, sizes, json_file)
     annotations = [complete_annotation(annotation) for annotation in sound]
     completed = any(new is not old for new, old in zip(annotations, sound))
@@ -82,7 +85,7 @@ def _read(json_file: str) -> Tuple[Dict[str, Any], List[Problem]]:
 
 
 def _clean_images(
-    entries: List[Any], json_file: str, image_root: str
+    entries: List[Any], json_file: str, image_root: str, keep_missing: bool
 ) -> Tuple[Dict[Any, Dict[str, Any]], Dict[Any, Tuple[float, float]], List[Problem]]:
     """Return image id -> its entry, of images that can be used; image id -> size, of all that say it; and problems."""
     images: Dict[Any, Dict[str, Any]] = {}
@@ -102,10 +105,16 @@ def _clean_images(
             seen[image_id] = None
             if image_size_of(entry) is not None:
                 sizes[image_id] = image_size_of(entry)
+        if not faults and leads_outside(entry["file_name"], image_root):
+            detail = f"file_name {reprlib.repr(entry['file_name'])} leads outside {image_root}; set the folder of the "
+            detail += "images to one that holds them all"
+            faults.append(("name that leads outside the data set", detail))
         problems += [Problem(kind, json_file, f"{where}: {detail}", IMAGE, image_id) for kind, detail in faults]
         path = os.path.join(image_root, entry["file_name"]) if not faults else ""
-        if path and not os.path.isfile(path):
-            problems.append(Problem("missing image", path, f"image {image_id} of {json_file}", IMAGE, image_id))
+        missing = absence(path) if path and not keep_missing else None
+        if missing is not None:
+            detail = f"image {image_id} of {json_file}" + (f"; {missing}" if missing else "")
+            problems.append(Problem(MISSING_IMAGE, path, detail, IMAGE, image_id))
         elif path:
             images[image_id] = entry
     return images, sizes, problems

@@ -18,13 +18,13 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import BoxMode
 from PIL import Image
 from torch.utils.data import Dataset
 
 from .problems import DatasetError
+from .unreadable import read_or_refuse
 
 __all__ = ["CropSource", "ValidationCrops", "TrainingCrops"]
 
@@ -97,7 +97,7 @@ class CropSource:
     def image(self, number: int) -> np.ndarray:
         """The image at detection's size, (H, W, 3) uint8 in `image_format`."""
         if number not in self._cache:
-            image = detection_utils.read_image(self.dicts[number]["file_name"], format=self.image_format)
+            image = read_or_refuse(self.dicts[number], self.image_format)
             image = np.ascontiguousarray(self._resize.get_transform(image).apply_image(image))
             if self._cached_bytes + image.nbytes > self.cache_bytes:
                 return image
@@ -207,15 +207,23 @@ class TrainingCrops(Dataset):
 
     def __getitem__(self, position: int) -> Tuple[torch.Tensor, int]:
         """Return a crop, (3, S, S) uint8, and its class."""
-        iteration, place = divmod(position, self.batch_size)
+        iteration = position // self.batch_size
         side = self.sides[np.random.default_rng([self.seed, iteration]).integers(len(self.sides))]
-        rng = np.random.default_rng([self.seed, iteration, place + 1])
-        is_background = place < self.num_background
-        number, window, label = (self.source.random_background if is_background else self.source.random_object)(rng)
+        rng, (number, window, label) = self._draw(position)
         image = self.source.cut(number, window, side)
         if rng.random() < 0.5:
             image = image[:, ::-1]
         return _as_tensor(image), label
+
+    def _draw(self, position: int) -> Tuple[np.random.Generator, Tuple[int, np.ndarray, int]]:
+        iteration, place = divmod(position, self.batch_size)
+        rng = np.random.default_rng([self.seed, iteration, place + 1])
+        is_background = place < self.num_background
+        return rng, (self.source.random_background if is_background else self.source.random_object)(rng)
+
+    def file_of(self, position: int) -> str:
+        """The image file that item `position` is cut from."""
+        return self.source.dicts[self._draw(position)[1][0]]["file_name"]
 
 
 class ValidationCrops(Dataset):

@@ -87,14 +87,22 @@ class TrainingImages(Dataset):
         Raises:
             DatasetError: it cannot be read.
         """
-        epoch, place = divmod(position, len(self.folder))
-        if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.folder)))
-        image, label = _read(self.folder, int(self._order[1][place]))
+        epoch, place, index = self._place(position)
+        image, label = _read(self.folder, index)
         draw = np.random.SeedSequence([self.seed, epoch, place]).generate_state(1, np.uint64)[0]
         with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
             torch.manual_seed(int(draw >> np.uint64(1)))
             return _as_tensor(self.transform(image), self.image_format), label
+
+    def _place(self, position: int) -> Tuple[int, int, int]:
+        epoch, place = divmod(position, len(self.folder))
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.folder)))
+        return epoch, place, int(self._order[1][place])
+
+    def file_of(self, position: int) -> str:
+        """The image file of item `position`."""
+        return self.folder.samples[self._place(position)[2]][0]
 
 
 class ValidationImages(Dataset):

@@ -6,26 +6,33 @@ therefore agree on what is left out.
 """
 
 import os
-from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .coco_json import add_areas, clean_coco_json, load_cleaned_coco_json
-from .images import check_image_files
+from .coco_json import CleanedJson, add_areas, clean_coco_json, load_cleaned_coco_json
+from .images import MISSING_IMAGE, UNREADABLE_IMAGE, check_image_files
 from .problems import DATA_SET, DatasetError, Problem, describe_problems
 from .voc_layout import read_voc_layout
 
-__all__ = ["evaluation_ground_truth", "load_dataset_dicts", "read_dataset", "set_malformed_policy"]
+__all__ = ["evaluation_ground_truth", "is_skipped", "load_dataset_dicts", "read_dataset", "set_malformed_policy"]
 
 POLICIES = ("stop", "leave_out")
 
 # By data set name. The catalogs are global, so what goes with their names is, too.
 _POLICY: Dict[str, str] = {}
 _IMAGES_LEFT_OUT: Dict[str, FrozenSet[Any]] = {}
+_SKIPS: Set[str] = set()  # whose missing and unreadable images stay, and are skipped where they are used
 
 
-def set_malformed_policy(names: Iterable[str], policy: str) -> None:
+def set_malformed_policy(names: Iterable[str], policy: str, unreadable: str = "stop") -> None:
     """Say what loading these data sets does with malformed images and boxes: "stop" (the default) or "leave_out".
+
+    Args:
+        names: of data sets.
+        policy: DATASETS.MALFORMED.
+        unreadable: DATALOADER.UNREADABLE_IMAGES; with "skip" an image whose file is missing or cannot be read stays in
+            the data set, provided that its annotation tells its size.
 
     Raises:
         DatasetError: another word.
@@ -35,6 +42,12 @@ def set_malformed_policy(names: Iterable[str], policy: str) -> None:
     for name in names:
         _POLICY[name] = policy
         _IMAGES_LEFT_OUT.pop(name, None)
+        (_SKIPS.add if unreadable == "skip" else _SKIPS.discard)(name)
+
+
+def is_skipped(name: str, problem: Problem) -> bool:
+    """Whether `problem`, of an image file of the data set `name`, is one that images are skipped for in use."""
+    return name in _SKIPS and problem.kind in (MISSING_IMAGE, UNREADABLE_IMAGE)
 
 
 def load_dataset_dicts(name: str) -> List[Dict[str, Any]]:
@@ -58,7 +71,8 @@ def load_dataset_dicts(name: str) -> List[Dict[str, Any]]:
     if fatal:
         raise DatasetError(f"Data set {name!r} cannot be used: {describe_problems(fatal)}")
     if name not in _IMAGES_LEFT_OUT:
-        _IMAGES_LEFT_OUT[name] = frozenset(problem.image_id for problem in check_image_files(dicts, name))
+        found = [problem for problem in check_image_files(dicts, name) if not is_skipped(name, problem)]
+        _IMAGES_LEFT_OUT[name] = frozenset(problem.image_id for problem in found)
     return [record for record in dicts if record["image_id"] not in _IMAGES_LEFT_OUT[name]]
 
 
@@ -77,11 +91,13 @@ def read_dataset(name: str) -> Tuple[List[Dict[str, Any]], List[Problem]]:
     if kind == "pascal_voc":
         if not os.path.isdir(metadata.dirname):
             return [], [Problem("missing folder", metadata.dirname, _where_to_get(name), DATA_SET)]
-        return read_voc_layout(metadata.dirname, metadata.split, metadata.thing_classes)
+        return read_voc_layout(
+            metadata.dirname, metadata.split, metadata.thing_classes, keep_missing_images=name in _SKIPS
+        )
     if kind == "coco":
         if not os.path.isfile(metadata.json_file):
             return [], [Problem("missing annotation file", metadata.json_file, _where_to_get(name), DATA_SET)]
-        cleaned, problems, completed = clean_coco_json(metadata.json_file, metadata.image_root)
+        cleaned, problems, completed = _clean(name)
         if not problems and not completed:
             return add_areas(DatasetCatalog.get(name), cleaned), []
         if any(problem.scope == DATA_SET for problem in problems):
@@ -105,7 +121,7 @@ def evaluation_ground_truth(name: str) -> Optional[Dict[str, Any]]:
     metadata = MetadataCatalog.get(name)
     if metadata.get("evaluator_type") != "coco":
         return None  # a json_file is then what detectron2 made of the dictionaries
-    cleaned, problems, completed = clean_coco_json(metadata.json_file, metadata.image_root)
+    cleaned, problems, completed = _clean(name)
     if _POLICY.get(name, "stop") == "stop" and not completed:
         return None  # all or nothing is loaded
     used = {record["image_id"] for record in load_dataset_dicts(name)}
@@ -116,6 +132,11 @@ def evaluation_ground_truth(name: str) -> Optional[Dict[str, Any]]:
         "images": [image for image in cleaned["images"] if image["id"] in used],
         "annotations": [annotation for annotation in cleaned["annotations"] if annotation["image_id"] in used],
     }
+
+
+def _clean(name: str) -> CleanedJson:
+    metadata = MetadataCatalog.get(name)
+    return clean_coco_json(metadata.json_file, metadata.image_root, keep_missing_images=name in _SKIPS)
 
 
 def _unknown_name(name: str) -> str:

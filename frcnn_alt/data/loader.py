@@ -9,19 +9,21 @@ and serialisation are detectron2's.
 import hashlib
 import itertools
 import json
-import random
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, DatasetMapper, build_detection_test_loader
+from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.data.build import filter_images_with_only_crowd_annotations, trivial_batch_collator
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from .load import load_dataset_dicts
 from .problems import has_usable_box, no_usable_box
+from .seeded_dataset import SeededDataset, TrainLoader
+from .unreadable import MappedOrUnreadable, SkippingLoader, UnreadableImage, UnreadableImages, skips_unreadable
+from .worker import begin_worker
 
 __all__ = [
     "SeededBatchSampler",
@@ -29,7 +31,6 @@ __all__ = [
     "build_train_loader",
     "hash_dicts",
     "load_training_dicts",
-    "one_thread",
     "seed_for",
 ]
 
@@ -107,28 +108,6 @@ class SeededBatchSampler:
                     group.clear()
 
 
-class _SeededDataset(Dataset):
-    """Maps (index, seed) to a mapped image; the random generators that augmentations draw from are set to the seed."""
-
-    def __init__(self, dicts: List[Dict[str, Any]], mapper: Callable[[Dict[str, Any]], Dict[str, Any]]):
-        self.dicts = DatasetFromList(dicts, copy=False)
-        self.mapper = mapper
-
-    def __len__(self) -> int:
-        return len(self.dicts)
-
-    def __getitem__(self, item: Tuple[int, int]) -> Dict[str, Any]:
-        index, seed = item
-        states = random.getstate(), np.random.get_state()
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            return self.mapper(self.dicts[index])  # unpickled anew at each access
-        finally:  # without workers this is the main process: leave its generators as they were
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-
-
 def build_train_loader(
     cfg: CfgNode,
     dicts: List[Dict[str, Any]],
@@ -136,62 +115,66 @@ def build_train_loader(
     *,
     seed: int,
     start_iteration: int = 0,
-) -> DataLoader:
+) -> TrainLoader:
     """Build the endless training loader over `dicts`.
 
     Args:
-        cfg: reads SOLVER.IMS_PER_BATCH and DATALOADER.{NUM_WORKERS, ASPECT_RATIO_GROUPING, FILTER_EMPTY_ANNOTATIONS}.
+        cfg: reads SOLVER.IMS_PER_BATCH and DATALOADER.{NUM_WORKERS, ASPECT_RATIO_GROUPING, FILTER_EMPTY_ANNOTATIONS,
+            UNREADABLE_IMAGES, MAX_UNREADABLE_SHARE}.
         dicts: detectron2 data set dictionaries.
         mapper: dictionary -> model input, e.g. a DatasetMapper.
         seed: of the run and the step.
         start_iteration: where a resumed step goes on.
 
     Raises:
-        DatasetError: no image has a usable box.
+        DatasetError: no image has a usable box; while the batches are drawn, an image cannot be read, and is not to be
+            skipped.
         ValueError: the processes cannot share a batch equally.
     """
     if not any(map(has_usable_box, dicts)):
         raise no_usable_box(cfg.DATASETS.TRAIN)
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         dicts = filter_images_with_only_crowd_annotations(dicts)
+    unreadable = UnreadableImages(cfg, len(dicts))
     grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+    is_landscape = [grouping and d["width"] > d["height"] for d in dicts]
     sampler = SeededBatchSampler(
-        [grouping and d["width"] > d["height"] for d in dicts],
+        is_landscape,
         cfg.SOLVER.IMS_PER_BATCH,
         seed,
         start_iteration=start_iteration,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
-    return DataLoader(
-        _SeededDataset(dicts, mapper),
+    loader = DataLoader(
+        SeededDataset(dicts, mapper, is_landscape, skips_unreadable(cfg)),
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
-        worker_init_fn=one_thread,
+        worker_init_fn=begin_worker,
         persistent_workers=cfg.DATALOADER.NUM_WORKERS > 0,
         # The workers' base seed: without one of its own the loader draws from the global generator, when it likes.
         generator=torch.Generator().manual_seed(seed),
     )
-
-
-def one_thread(worker: int) -> None:
-    """``worker_init_fn`` of a DataLoader."""
-    torch.set_num_threads(1)  # workers must not compete with the training process for its cores
+    return TrainLoader(loader, unreadable)
 
 
 def build_test_loader(
     cfg: CfgNode,
     dicts: List[Dict[str, Any]],
     mapper: Optional[Callable[[Dict[str, Any]], Dict[str, Any]]] = None,
-) -> DataLoader:
+    when_skipped: Optional[Callable[[UnreadableImage], None]] = None,
+) -> SkippingLoader:
     """Build detectron2's test loader (one image a batch, in order, split over the processes) over `dicts`.
 
     Args:
-        cfg: reads DATALOADER.NUM_WORKERS and what the mapper reads.
+        cfg: reads DATALOADER.{NUM_WORKERS, UNREADABLE_IMAGES, MAX_UNREADABLE_SHARE} and what the mapper reads.
         dicts: detectron2 data set dictionaries.
         mapper: dictionary -> model input; by default detectron2's for tests.
+        when_skipped: called, when its turn comes, with each image that cannot be read and is skipped; else
+            going through the loader ends with a DatasetError there.
     """
-    return build_detection_test_loader(
-        dicts, mapper=mapper or DatasetMapper(cfg, is_train=False), num_workers=cfg.DATALOADER.NUM_WORKERS
-    )
+    mapper = MappedOrUnreadable(mapper or DatasetMapper(cfg, is_train=False))
+    loader = build_detection_test_loader(dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+    loader.worker_init_fn = begin_worker
+    return SkippingLoader(loader, UnreadableImages(cfg, len(dicts)), when_skipped)

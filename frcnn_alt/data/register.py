@@ -26,10 +26,11 @@ logger = logging.getLogger(__name__)
 def register_datasets(cfg: CfgNode) -> None:
     """Register the data sets that `cfg` describes and write their names and classes into it.
 
-    Reads DATASETS.VOC_LAYOUT, DATASETS.COCO_JSON and DATASETS.MALFORMED; sets DATASETS.TRAIN, DATASETS.TEST,
-    MODEL.ROI_HEADS.NUM_CLASSES and DATASETS.VOC_LAYOUT.CLASSES. VOC-layout sets are called ``<folder>_<split>``, COCO
-    json sets ``<image folder>_<json file>``. A config that names registered data sets itself keeps them, and gets their
-    number of classes. Calling it again changes nothing, so a config frozen after the first call is accepted.
+    Reads DATASETS.VOC_LAYOUT, DATASETS.COCO_JSON, DATASETS.MALFORMED and DATALOADER.UNREADABLE_IMAGES; sets
+    DATASETS.TRAIN, DATASETS.TEST, MODEL.ROI_HEADS.NUM_CLASSES and DATASETS.VOC_LAYOUT.CLASSES. VOC-layout sets are
+    called ``<folder>_<split>``, COCO json sets ``<image folder>_<json file>``. A config that names registered data sets
+    itself keeps them, and gets their number of classes. Calling it again changes nothing, so a config frozen after the
+    first call is accepted.
 
     Raises:
         DatasetError: a folder, file, split or class list that is missing or contradictory; the key is named.
@@ -48,7 +49,7 @@ def register_datasets(cfg: CfgNode) -> None:
         train, test = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
     _set(cfg.DATASETS, "TRAIN", train)
     _set(cfg.DATASETS, "TEST", test)
-    set_malformed_policy([*train, *test], cfg.DATASETS.MALFORMED)
+    set_malformed_policy([*train, *test], cfg.DATASETS.MALFORMED, cfg.DATALOADER.UNREADABLE_IMAGES)
     _set_number_of_classes(cfg)
 
 

@@ -6,11 +6,14 @@ from collections import defaultdict
 from typing import Any, Dict, List, Optional, Sequence
 
 from detectron2.config import CfgNode
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 
+from ..safe_write import make_folder, write_bytes
 from .images import check_image_files
-from .load import read_dataset, set_malformed_policy
-from .problems import BOX, DATA_SET, DatasetError, Problem, describe_problems, has_usable_box, no_usable_box
+from .load import is_skipped, read_dataset, set_malformed_policy
+from .problems import BOX, DATA_SET, IMAGE, DatasetError, Problem, describe_problems, has_usable_box, no_usable_box
+from .unreadable import most_unreadable
 
 __all__ = ["check_datasets"]
 
@@ -24,7 +27,9 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
 
     Found are: missing or unreadable images, annotation files that are missing or do not parse, boxes that are
     outside the image, have no size or count from 0, unknown classes, sizes that disagree with the image file,
-    missing or empty splits, and duplicate image ids. The full list is written to ``OUTPUT_DIR/malformed.txt``.
+    missing or empty splits, images too elongated to be resized, and duplicate image ids. With
+    DATALOADER.UNREADABLE_IMAGES "skip" missing and unreadable images are no problems as long as they are few. The
+    full list is written to ``OUTPUT_DIR/malformed.txt``.
 
     Args:
         cfg: after ``register_datasets``.
@@ -39,7 +44,7 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
     """
     trained_on = set(cfg.DATASETS.TRAIN) if names is None else set()
     names = list(dict.fromkeys(names if names is not None else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
-    set_malformed_policy(names, cfg.DATASETS.MALFORMED)
+    set_malformed_policy(names, cfg.DATASETS.MALFORMED, cfg.DATALOADER.UNREADABLE_IMAGES)
     problems: Dict[str, List[Problem]] = {}
     files: Dict[str, List[str]] = defaultdict(list)
     emptied = []
@@ -47,6 +52,9 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
     for name in names:
         dicts, found = read_dataset(name)
         image_problems = check_image_files(dicts, name)
+        _check_skipped([problem for problem in image_problems if is_skipped(name, problem)], name, len(dicts), cfg)
+        image_problems = [problem for problem in image_problems if not is_skipped(name, problem)]
+        image_problems += _too_elongated(dicts, cfg)
         problems[name] = found + image_problems
         bad = {problem.image_id for problem in image_problems}
         dicts = [record for record in dicts if record["image_id"] not in bad]
@@ -76,6 +84,39 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
     return problems
 
 
+def _check_skipped(unreadable: List[Problem], name: str, images: int, cfg: CfgNode) -> None:
+    """Tell of images that will be skipped, or stop because they are too many."""
+    if not unreadable:
+        return
+    text = f"{describe_problems(unreadable, MAX_LINES)}\nThese are {len(unreadable)} of the {images} images of {name}"
+    most = most_unreadable(cfg, images)
+    if len(unreadable) > most:
+        raise DatasetError(
+            f"{text}, more than DATALOADER.MAX_UNREADABLE_SHARE allows, {most}: put the files back, or set "
+            "DATASETS.MALFORMED to 'leave_out' and DATALOADER.UNREADABLE_IMAGES to 'stop'."
+        )
+    logger.warning(f"{text}: they are skipped, as DATALOADER.UNREADABLE_IMAGES says.")
+
+
+def _too_elongated(dicts: List[Dict[str, Any]], cfg: CfgNode) -> List[Problem]:
+    """Images of which the longest side allowed leaves not a pixel of the shorter one."""
+    train = [(side, cfg.INPUT.MAX_SIZE_TRAIN) for side in cfg.INPUT.MIN_SIZE_TRAIN]
+    problems = []
+    for record in dicts:
+        if "width" not in record or "height" not in record:
+            continue
+        sides = record["height"], record["width"]
+        shorter = min(
+            min(ResizeShortestEdge.get_output_shape(*sides, shortest, longest))
+            for shortest, longest in [*train, (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+            if shortest > 0
+        )
+        if shorter < 1:
+            detail = f"{sides[1]}x{sides[0]} pixels; of its shorter side nothing is left with INPUT.MAX_SIZE_*"
+            problems.append(Problem("image too elongated", record["file_name"], detail, IMAGE, record["image_id"]))
+    return problems
+
+
 def _advice(problems: List[Problem]) -> str:
     if any(problem.scope == DATA_SET for problem in problems):
         return ""
@@ -101,8 +142,7 @@ def _write_list(problems: List[Problem], output_dir: str) -> str:
         if os.path.exists(path):
             os.remove(path)
         return path
-    os.makedirs(output_dir, exist_ok=True)
-    with open(path + ".new", "w", encoding="utf-8") as f:
-        f.write(describe_problems(problems) + "\n")
-    os.replace(path + ".new", path)
+    make_folder(output_dir)
+    text = describe_problems(problems) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))  # json knows halves of characters
     return path

@@ -14,21 +14,26 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from detectron2.structures import BoxMode
 
 from .class_names import read_class_file
-from .images import image_size
+from .images import MISSING_IMAGE, UNREADABLE_IMAGE, absence, image_facts, image_size
+from .inside import leads_outside
 from .problems import BOX, DATA_SET, IMAGE, DatasetError, Problem, box_problem
+from .safe_xml import read_xml
 
 __all__ = ["find_voc_layout_classes", "list_voc_layout_splits", "read_voc_layout"]
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
-def read_voc_layout(dirname: str, split: str, class_names: Sequence[str]) -> Tuple[List[Dict[str, Any]], List[Problem]]:
+def read_voc_layout(
+    dirname: str, split: str, class_names: Sequence[str], *, keep_missing_images: bool = False
+) -> Tuple[List[Dict[str, Any]], List[Problem]]:
     """Read one split into detectron2 data set dictionaries.
 
     Args:
         dirname: the folder that holds Annotations, ImageSets and JPEGImages.
         split: the name of a file in ImageSets/Main, without .txt.
         class_names: their order gives ``category_id``.
+        keep_missing_images: an image is not malformed because its file is missing, if its annotation tells its size.
 
     Returns:
         The dictionaries without anything malformed, and the problems that were met. Image pixels are not read.
@@ -38,8 +43,10 @@ def read_voc_layout(dirname: str, split: str, class_names: Sequence[str]) -> Tup
     if not os.path.isfile(split_file):
         splits = ", ".join(list_voc_layout_splits(dirname)) or "none"
         return [], [Problem("missing split file", split_file, f"splits that exist: {splits}", DATA_SET)]
-    with open(split_file, encoding="utf-8-sig") as f:
-        image_ids = [line.strip() for line in f if line.strip()]
+    try:
+        image_ids = _read_split(split_file)
+    except (OSError, UnicodeDecodeError) as error:
+        return [], [Problem("split that is no text", split_file, str(error), DATA_SET)]
     if not image_ids:
         return [], [Problem("empty split", split_file, "it names no image", DATA_SET)]
 
@@ -52,15 +59,24 @@ def read_voc_layout(dirname: str, split: str, class_names: Sequence[str]) -> Tup
             problems.append(Problem("duplicate image id", split_file, f"{image_id!r} is listed again"))
             continue
         seen.add(image_id)
-        record, image_problems = _read_image(dirname, image_id, category_ids)
+        if any(leads_outside(image_id, os.path.join(dirname, folder)) for folder in ("Annotations", "JPEGImages")):
+            detail = f"it names {image_id!r}, which leads outside Annotations and JPEGImages"
+            problems.append(Problem("name that leads outside the data set", split_file, detail, IMAGE, image_id))
+            continue
+        record, image_problems = _read_image(dirname, image_id, category_ids, keep_missing_images)
         problems += image_problems
         if record is not None:
             dicts.append(record)
     return dicts, problems
 
 
+def _read_split(path: str) -> List[str]:
+    with open(path, encoding="utf-8-sig") as f:
+        return [line.strip() for line in f if line.strip()]
+
+
 def _read_image(
-    dirname: str, image_id: str, category_ids: Dict[str, int]
+    dirname: str, image_id: str, category_ids: Dict[str, int], keep_missing: bool
 ) -> Tuple[Optional[Dict[str, Any]], List[Problem]]:
     """Return the dictionary of one image, None if it has to be left out, and all that is wrong with it."""
     problems: List[Problem] = []
@@ -68,13 +84,13 @@ def _read_image(
     stem = os.path.join(dirname, "JPEGImages", image_id)
     image_file = next((stem + end for end in IMAGE_EXTENSIONS if os.path.isfile(stem + end)), None)
     if image_file is None:
-        detail = "no such file, nor with .jpeg or .png"
-        problems.append(Problem("missing image", stem + ".jpg", detail, IMAGE, image_id))
+        detail = absence(stem + ".jpg") or "no such file, nor with .jpeg or .png"
+        problems.append(Problem(MISSING_IMAGE, stem + ".jpg", detail, IMAGE, image_id))
     try:
-        root = ET.parse(annotation_file).getroot()
+        root = read_xml(annotation_file)
     except FileNotFoundError:
         return None, [*problems, Problem("missing annotation file", annotation_file, "", IMAGE, image_id)]
-    except (ET.ParseError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         return None, [*problems, Problem("XML that does not parse", annotation_file, str(error), IMAGE, image_id)]
 
     size = _declared_size(root)
@@ -84,9 +100,12 @@ def _read_image(
         detail = f"declares {size[0]}x{size[1]}"
         problems.append(Problem("size that disagrees with the image", annotation_file, detail, IMAGE, image_id))
         size = None
+    elif image_file is None and size is not None and keep_missing:
+        image_file = problems.pop().file
     if size is None and image_file is not None and not problems:
         detail = "its size is neither declared in the annotation nor readable from the file"
-        problems.append(Problem("unreadable image", image_file, detail, IMAGE, image_id))
+        detail += f": {image_facts(image_file).problem}"
+        problems.append(Problem(UNREADABLE_IMAGE, image_file, detail, IMAGE, image_id))
 
     annotations = []
     for number, element in enumerate(root.findall("object"), start=1):
@@ -113,7 +132,7 @@ def _declared_size(root: ET.Element) -> Optional[Tuple[int, int]]:
         return None
     try:
         return int(float(root.findtext("size/width", ""))), int(float(root.findtext("size/height", "")))
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter: infinity
         return 0, 0
 
 
@@ -183,12 +202,17 @@ def find_voc_layout_classes(dirname: str, splits: Sequence[str]) -> List[str]:
         return read_class_file(classes_file)
     found = set()
     for split in splits:
-        with open(os.path.join(dirname, "ImageSets", "Main", split + ".txt"), encoding="utf-8-sig") as f:
-            image_ids = [line.strip() for line in f if line.strip()]
+        split_file = os.path.join(dirname, "ImageSets", "Main", split + ".txt")
+        try:
+            image_ids = _read_split(split_file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{split_file} cannot be read as a list of images: {error}.") from error
         for image_id in image_ids:
+            if leads_outside(image_id, os.path.join(dirname, "Annotations")):
+                continue
             try:
-                root = ET.parse(os.path.join(dirname, "Annotations", image_id + ".xml")).getroot()
-            except (ET.ParseError, UnicodeDecodeError, OSError):
+                root = read_xml(os.path.join(dirname, "Annotations", image_id + ".xml"))
+            except (ValueError, OSError):
                 continue
             found.update(element.findtext("name", "").strip() for element in root.findall("object"))
     found.discard("")

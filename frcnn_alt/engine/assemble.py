@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 
 from ..checkpointing import pixels_of_config, read_checkpoint, select_components, write_checkpoint
 from ..modeling.mean_image import read_mean_image
+from ..safe_write import replacing
 from .class_checks import record_of_classes
 from .manifest import write_text
 from .network import JOINT, configure_network
@@ -44,10 +45,9 @@ def final_config(cfg: CfgNode, weights: str, network: str = JOINT) -> CfgNode:
 
 def _copy_mean_image(cfg: CfgNode, path: str) -> None:
     """Write the run's mean image, in the order of INPUT.FORMAT, beside `path` and rename it into place."""
-    beside = f"{path}.partial"
-    with open(beside, "wb") as file:
-        np.save(file, read_mean_image(cfg.MODEL.PIXEL_MEAN_IMAGE, cfg.INPUT.FORMAT))
-    os.replace(beside, path)
+    mean_image = read_mean_image(cfg.MODEL.PIXEL_MEAN_IMAGE, cfg.INPUT.FORMAT)
+    with replacing(path) as file:
+        np.save(file, mean_image)
 
 
 def _component(file: str, component: str, step: str) -> Dict[str, torch.Tensor]:
@@ -75,6 +75,7 @@ def assemble(
 
     Raises:
         ValueError: a step's file lacks its component; the mean image cannot be read.
+        WriteError: a file cannot be written; those that were there are as before.
     """
     model = {}
     for component, step in assembly.items():

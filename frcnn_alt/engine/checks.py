@@ -19,6 +19,7 @@ from detectron2.modeling.roi_heads.box_head import ROI_BOX_HEAD_REGISTRY
 from detectron2.utils import comm
 
 from ..checkpointing import NEW
+from .box_head_checks import box_head_problems
 from .file_checks import check_files, given_files
 from .joint_checks import proposal_gradient_problems
 from .loss_weights import loss_weight_problems
@@ -27,6 +28,7 @@ from .schedule import SCHEDULE_REGISTRY, steps_of
 from .solver_checks import schedule_problems, solver_problems
 from .step import with_solver_of
 from .switch_checks import final_network, proposal_switch_problems
+from .value_checks import value_problems
 
 __all__ = ["check_config"]
 
@@ -40,11 +42,13 @@ _ALLOWED = {
     "SCHEDULE.PROPOSALS.FLIPPED_IMAGES": ("recomputed", "mirrored"),
     "SCHEDULE.SOLVER_OF_STEPS": ("own", "SOLVER"),
     "DATASETS.MALFORMED": ("stop", "leave_out"),
+    "DATALOADER.UNREADABLE_IMAGES": ("stop", "skip"),
     "MODEL.RPN.PROPOSAL_GRADIENT_CONSTANTS": ("clipped_coordinates", "clipped_boxes"),
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIPool", "ROIAlign", "ROIAlignV2", "ROIWarp"),
     "INPUT.FORMAT": ("BGR", "RGB"),
     "INPUT.RANDOM_FLIP": ("horizontal", "vertical", "none"),
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR"),
+    "SOLVER.WARMUP_METHOD": ("linear", "constant"),
 }
 
 _REGISTERED = {
@@ -88,8 +92,16 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
         problems.append(f"INPUT.MIN_SIZE_TRAIN is {cfg.INPUT.MIN_SIZE_TRAIN}: it takes at least one size, in pixels.")
     if cfg.DATALOADER.NUM_WORKERS < 0:
         problems.append(f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}: it must be 0 or more.")
+    share = cfg.DATALOADER.MAX_UNREADABLE_SHARE
+    if not 0 <= share < 1:
+        problems.append(f"DATALOADER.MAX_UNREADABLE_SHARE is {share}: it is a share of the images, in [0, 1).")
     if cfg.SOLVER.CHECKPOINT_PERIOD < 1:
         problems.append(f"SOLVER.CHECKPOINT_PERIOD is {cfg.SOLVER.CHECKPOINT_PERIOD}: it must be 1 or more.")
+    if cfg.SOLVER.NONFINITE_SKIPS < 0:
+        problems.append(
+            f"SOLVER.NONFINITE_SKIPS is {cfg.SOLVER.NONFINITE_SKIPS}: it is the number of iterations in a row that may "
+            "be skipped, 0 for none."
+        )
     if cfg.TEST.MEAN_BOXES_PER_CLASS == 0 or cfg.TEST.MEAN_BOXES_PER_CLASS < -1:
         problems.append(
             f"TEST.MEAN_BOXES_PER_CLASS is {cfg.TEST.MEAN_BOXES_PER_CLASS}: it must be above 0, or -1 for no such "
@@ -112,7 +124,7 @@ def _check_numbers(cfg: CfgNode) -> List[str]:
             f"DATASETS.PROPOSAL_CROWD_THRESH is {crowds}: it is a share of a proposal's area, from 0 to 1, or -1 to "
             "keep all proposals."
         )
-    return problems + _check_device(cfg)
+    return problems + value_problems(cfg) + _check_device(cfg)
 
 
 def _check_device(cfg: CfgNode) -> List[str]:
@@ -149,36 +161,6 @@ def _check_steps_of_a_schedule(cfg: CfgNode) -> List[str]:
     ]
 
 
-def _check_box_head(cfg: CfgNode) -> List[str]:
-    problems = []
-    head = cfg.MODEL.ROI_BOX_HEAD
-    if cfg.MODEL.ROI_HEADS.NAME != "FasterRCNNROIHeads":
-        return problems  # stock heads read none of these keys
-    corners = [key for key in ("POOLER_INCLUSIVE_CORNERS", "POOLER_ROUND_CORNERS") if head[key]]
-    if corners and head.POOLER_TYPE in ("ROIAlign", "ROIAlignV2", "ROIWarp"):
-        problems.append(
-            f"MODEL.ROI_BOX_HEAD: {' and '.join(corners)} {'is' if len(corners) == 1 else 'are'} for ROIPool, but "
-            f"POOLER_TYPE is {head.POOLER_TYPE}, which expects continuous corners: set {' and '.join(corners)} False."
-        )
-    elif corners == ["POOLER_ROUND_CORNERS"]:
-        problems.append(
-            "MODEL.ROI_BOX_HEAD.POOLER_ROUND_CORNERS rounds inclusive corners, but POOLER_INCLUSIVE_CORNERS is False: "
-            "set both to True or both to False."
-        )
-    if head.BBOX_REG_STATISTICS == "per_class":
-        if head.CLS_AGNOSTIC_BBOX_REG:
-            problems.append(
-                "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG has no classes to measure: set BBOX_REG_STATISTICS 'fixed'."
-            )
-        if tuple(head.BBOX_REG_WEIGHTS) != (1.0, 1.0, 1.0, 1.0):
-            problems.append(
-                f"MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS {tuple(head.BBOX_REG_WEIGHTS)} would scale targets that "
-                "BBOX_REG_STATISTICS 'per_class' normalises already: set the weights to (1.0, 1.0, 1.0, 1.0), or the "
-                "statistics to 'fixed'."
-            )
-    return problems
-
-
 def _check_features(cfg: CfgNode) -> List[str]:
     if cfg.MODEL.BACKBONE.NAME not in BACKBONE_REGISTRY or cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
         return []  # said already
@@ -209,10 +191,16 @@ def _check_steps(cfg: CfgNode, told: List[str]) -> List[str]:
         if step.opts or cfg.SCHEDULE.get(step.solver, {}).get("OPTS"):
             try:
                 step_cfg = with_solver_of(cfg, step)
-            except (KeyError, AttributeError, AssertionError, ValueError):  # which is told as a problem of the OPTS
+            except (
+                KeyError,
+                AttributeError,
+                AssertionError,
+                TypeError,
+                ValueError,
+            ):  # which is told as a problem of the OPTS
                 continue
             found = _check_names(step_cfg, False) + _check_numbers(step_cfg) + _check_mixed_precision(step_cfg)
-            found += _check_box_head(step_cfg) + proposal_switch_problems(step_cfg)
+            found += box_head_problems(step_cfg) + proposal_switch_problems(step_cfg)
             problems += [f"{step.name}: {problem}" for problem in found if problem not in told]
     return problems
 
@@ -226,7 +214,7 @@ def check_config(cfg: CfgNode, *, trains: bool = True) -> List[str]:
             it may be that of a single step.
     """
     by_schedule = trains and cfg.TRAINER == "AlternatingTrainer"
-    problems = _check_names(cfg, by_schedule) + _check_numbers(cfg) + _check_features(cfg) + _check_box_head(cfg)
+    problems = _check_names(cfg, by_schedule) + _check_numbers(cfg) + _check_features(cfg) + box_head_problems(cfg)
     network = final_network(cfg) if by_schedule else None
     problems += proposal_gradient_problems(cfg) + loss_weight_problems(cfg)
     problems += proposal_switch_problems(cfg, network) + pyramid_problems(cfg, network)

@@ -18,14 +18,17 @@ from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..checkpointing import CheckpointError, load_whole_network, missing_files, pixels_of_config
-from ..data import check_datasets, class_names_of
+from ..data import check_datasets, class_names_of, forget_skipped_images
 from .checks import check_config
 from .defaults import ConfigError, default_setup, setup_cfg
+from .evaluates import skipped_in_evaluation
 from .failures import guarded
+from .folder_lock import held_folder
 from .manifest import Manifest, write_json
+from .output_folder import tidied_if_refused
 from .plan import Plan, refuse_to_start
 from .processes import log_processes, run_on_processes
-from .run_step import files_of_training
+from .restart import files_of_training
 from .stored_proposals import check_proposal_sets
 from .trained_network import find_trained_network
 from .trainer_registry import TRAINER_REGISTRY, build_trainer
@@ -33,6 +36,8 @@ from .trainer_registry import TRAINER_REGISTRY, build_trainer
 __all__ = ["main", "run_command_line"]
 
 logger = logging.getLogger(__name__)
+
+_EVAL_ONLY = "eval_only"  # the folder that it writes into
 
 # What tells that a folder holds a run, and what of it must not outlive the run.
 _A_RUNS_FILES = (
@@ -51,7 +56,7 @@ def run_command_line(function: Callable[[argparse.Namespace], int], args: argpar
 
     See `run_on_processes`; without several processes it is run directly, and so is a dry run.
     """
-    return guarded(functools.partial(run_on_processes, function, args))
+    return guarded(functools.partial(run_on_processes, function, args), args=args)
 
 
 def _left_by_a_run(cfg: CfgNode) -> List[str]:
@@ -74,10 +79,6 @@ def _check_folder(cfg: CfgNode, args: argparse.Namespace, plan: Callable[[], Pla
 
     Before, the new run is planned: one that cannot start leaves the old one as it is.
     """
-    try:
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made: {error}.") from error
     if args.resume:
         return
     left = _left_by_a_run(cfg)
@@ -89,7 +90,8 @@ def _check_folder(cfg: CfgNode, args: argparse.Namespace, plan: Callable[[], Pla
     if left:
         refuse_to_start(plan())
     for path in [*left, *_left_by_steps(cfg.OUTPUT_DIR)]:
-        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        # Of a link the link is removed, and not what it leads to.
+        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
 
 
 def _which_network_instead(run_folder: str) -> str:
@@ -103,7 +105,6 @@ def _which_network_instead(run_folder: str) -> str:
 
 
 def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
-    find_trained_network(cfg, args)
     if not cfg.MODEL.WEIGHTS or missing_files(cfg.MODEL.WEIGHTS):
         raise ConfigError(f"--eval-only needs a trained network; MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist.")
     if not cfg.DATASETS.TEST:
@@ -116,8 +117,17 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise ConfigError("\n".join(problems))
     # The folder's own files belong to the run that trained there.
     run_folder = cfg.OUTPUT_DIR
-    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "eval_only")
+    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, _EVAL_ONLY)
     cfg.freeze()
+    with (
+        held_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR", what="another evaluation")
+        if comm.is_main_process()
+        else contextlib.nullcontext()
+    ):
+        _evaluate_into(cfg, args, run_folder)
+
+
+def _evaluate_into(cfg: CfgNode, args: argparse.Namespace, run_folder: str) -> None:
     if comm.is_main_process():  # that of an earlier evaluation, perhaps with other keys, is no run's
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
@@ -131,13 +141,24 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise CheckpointError(f"{error}{_which_network_instead(run_folder)}") from error
     if not_used:
         logger.warning("%s: not used are %s", cfg.MODEL.WEIGHTS, ", ".join(not_used))
+    forget_skipped_images()
     results = TRAINER_REGISTRY.get(cfg.TRAINER).test(cfg, model)
+    skipped = skipped_in_evaluation()
     if comm.is_main_process():
-        write_json(results, os.path.join(cfg.OUTPUT_DIR, "results.json"))
+        write_json({**results, **skipped}, os.path.join(cfg.OUTPUT_DIR, "results.json"))
         for task, values in results.items():
             rows = [(name, value) for name, value in values.items() if not isinstance(value, dict)]
             print(tabulate(rows, [task, "%"], floatfmt=".1f"))
         print(f"results and detections: {cfg.OUTPUT_DIR}")
+
+
+def _as_resumed(args: argparse.Namespace) -> argparse.Namespace:
+    """``--restart-from`` goes on with a run."""
+    others = [flag for flag in ("overwrite", "eval_only") if getattr(args, flag, False)]
+    if others:
+        flag = others[0].replace("_", "-")
+        raise ConfigError(f"--restart-from goes on with the run in OUTPUT_DIR, and does not go together with --{flag}.")
+    return argparse.Namespace(**{**vars(args), "resume": True})
 
 
 def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None]] = None) -> int:
@@ -153,11 +174,20 @@ def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None
     Raises:
         ConfigError, DatasetError, CheckpointError, ProposalSetError: a mistake that the message says how to mend.
     """
+    restart_from = getattr(args, "restart_from", None) or ""
+    if restart_from:
+        args = _as_resumed(args)
     cfg = setup_cfg(args)
     if args.eval_only:
-        _evaluate(cfg, args)
+        find_trained_network(cfg, args)
+        with tidied_if_refused(os.path.join(cfg.OUTPUT_DIR, _EVAL_ONLY)):
+            _evaluate(cfg, args)
         return 0
     trainer = build_trainer(cfg, resume=args.resume)
+    if restart_from:
+        if not hasattr(trainer, "restart_from"):
+            raise ConfigError(f"--restart-from {restart_from}: TRAINER {cfg.TRAINER} has no steps.")
+        trainer.restart_from = restart_from
     trainer.config_file = " + ".join(file for file in (args.config_file, *getattr(args, "overlay", [])) if file)
     if os.path.exists(cfg.OUTPUT_DIR) and not os.path.isdir(cfg.OUTPUT_DIR):
         raise ConfigError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} is a file; name a folder.")
@@ -169,13 +199,14 @@ def main(args: argparse.Namespace, after_training: Optional[Callable[[str], None
             )
         print(plan)
         return 1 if plan.problems else 0
-    if comm.is_main_process():
-        _check_folder(cfg, args, trainer.plan)
-    comm.synchronize()
-    cfg.freeze()
-    default_setup(cfg, args)
-    log_processes()
-    trainer.train()
-    if after_training is not None and comm.is_main_process():
-        after_training(cfg.OUTPUT_DIR)
+    with tidied_if_refused(cfg.OUTPUT_DIR), held_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR"):
+        if comm.is_main_process():
+            _check_folder(cfg, args, trainer.plan)
+        comm.synchronize()
+        cfg.freeze()
+        default_setup(cfg, args)
+        log_processes()
+        trainer.train()
+        if after_training is not None and comm.is_main_process():
+            after_training(cfg.OUTPUT_DIR)
     return 0

@@ -57,6 +57,7 @@ def open_compared_sets(cfg: CfgNode, split: str, named: Sequence[Tuple[str, str]
             if name not in dicts:
                 dicts[name] = load_dataset_dicts(name)
             proposals.check_covers(dicts[name])
+            proposals.check_values()
         except ProposalSetError as error:
             problems.append(f"{method}: {error}")
         else:

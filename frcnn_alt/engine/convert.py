@@ -26,6 +26,7 @@ from ..checkpointing import (
     read_checkpoint,
     write_checkpoint,
 )
+from ..safe_write import make_folder
 from .convert_classes import check_shapes, choose_classes
 from .defaults import ConfigError
 from .meta_model import build_meta_model
@@ -162,7 +163,7 @@ def convert_weights(
     content: Dict[str, Any] = {**fitted, "__author__": "frcnn_alt"}  # detectron2 takes the names as they are
     folder = os.path.dirname(output)
     if folder:
-        os.makedirs(folder, exist_ok=True)
+        make_folder(folder)
     write_checkpoint(content, output)
     parameters: Dict[str, torch.Tensor] = dict(model.named_parameters())
     return "\n".join([*chosen, _report(cfg, fitted, parameters, output), f"wrote {output}"])

@@ -5,6 +5,7 @@ import difflib
 import importlib
 import logging
 import os
+import re
 import sys
 from typing import Iterator, List
 
@@ -17,8 +18,19 @@ from detectron2.utils.logger import setup_logger
 
 from ..config import get_cfg
 from ..data import register_datasets
+from ..safe_write import naming_errors, write_text
+from ..safe_yaml import merge_config_file
+from .kind_checks import kind_problems
+from .writers import name_log_errors
 
-__all__ = ["ConfigError", "default_argument_parser", "default_setup", "merge_overrides", "setup_cfg"]
+__all__ = [
+    "ConfigError",
+    "default_argument_parser",
+    "default_setup",
+    "explain_merge_error",
+    "merge_overrides",
+    "setup_cfg",
+]
 
 
 class ConfigError(ValueError):
@@ -54,6 +66,12 @@ def default_argument_parser(epilog: str = "") -> argparse.ArgumentParser:
         help="a Python module to import first, which registers components of your own; repeatable",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, check all of it, and stop")
+    parser.add_argument(
+        "--restart-from",
+        metavar="N",
+        help="go on with the run in the folder (--resume is implied), but make this step (its number from 1 on, or its "
+        "name) and those after it anew, under the config of now",
+    )
     parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that already holds a run")
     return parser
 
@@ -65,7 +83,7 @@ def _all_keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
 
 
-def _explain(error: Exception, cfg: CfgNode, where: str) -> ConfigError:
+def explain_merge_error(error: Exception, cfg: CfgNode, where: str) -> ConfigError:
     """Turn yacs's complaint about a key into a sentence that proposes the nearest key there is."""
     text = str(error).strip("'\"")
     if "Non-existent" in text:
@@ -78,6 +96,15 @@ def _explain(error: Exception, cfg: CfgNode, where: str) -> ConfigError:
         return ConfigError(f"{where}: there is no config key {key}.{hint}")
     if "NoneType" in text and "iterable" in text:
         return ConfigError(f"{where} is empty: it holds no KEY: VALUE lines.")
+    if isinstance(error, TypeError):  # of code that took it for KEY: VALUE lines
+        return ConfigError(f"{where} is no config: it, or a section of it, holds no KEY: VALUE lines ({text}).")
+    mismatch = re.match(
+        r"Type mismatch \(<class '(\w+)'> vs. <class '(\w+)'>\) with values \((.*) vs. (.*)\) .*: (\S+)$", text
+    )
+    if mismatch:
+        wanted, found, _, value, key = mismatch.groups()
+        quoted = " Quote a number that is meant as a text twice: \"'...'\"." if wanted == "str" else ""
+        return ConfigError(f"{where}: {key} is {value}, of type {found}; it takes one of type {wanted}.{quoted}")
     return ConfigError(f"{where}: {text}")
 
 
@@ -88,9 +115,11 @@ def _merge(cfg: CfgNode, config_files: List[str], opts: List[str]) -> None:
         if not os.path.isfile(config_file):
             raise ConfigError(f"Config file not found: {config_file}")
         try:
-            cfg.merge_from_file(config_file)
+            merge_config_file(cfg, config_file)
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{config_file} cannot be read as a config, it is no text: {error}") from error
         except (KeyError, AssertionError, ValueError, TypeError) as error:
-            raise _explain(error, cfg, config_file) from error
+            raise explain_merge_error(error, cfg, config_file) from error
         except AttributeError as error:
             raise ConfigError(f"{config_file} is no config: it holds no KEY: VALUE lines.") from error
         except Exception as error:  # yaml's own errors, of several classes
@@ -119,8 +148,10 @@ def merge_overrides(cfg: CfgNode, opts: List[str], where: str) -> None:
     """
     try:
         cfg.merge_from_list(opts)
-    except (KeyError, AssertionError, ValueError, TypeError) as error:
-        raise _explain(error, cfg, where) from error
+    except (KeyError, AssertionError, AttributeError, ValueError, TypeError) as error:
+        raise explain_merge_error(error, cfg, where) from error
+    except (MemoryError, RecursionError) as error:  # of Python's parser
+        raise ConfigError(f"{where}: a value is nested too deeply.") from error
 
 
 def _import_modules(names: List[str]) -> None:
@@ -161,6 +192,11 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     default_output = cfg.OUTPUT_DIR
     files = [file for file in (args.config_file, *getattr(args, "overlay", [])) if file]
     _merge(cfg, files, list(args.opts or []))
+    problems = kind_problems(cfg)
+    if not problems and cfg.SEED >= 2**32:  # random generators are seeded before the plan looks at it
+        problems = [f"SEED is {cfg.SEED}: it takes a number below 2**32, numpy's limit, or -1 for any."]
+    if problems:
+        raise ConfigError("\n".join(problems))
     cfg.SCHEDULE.RUN_ONLY = getattr(args, "steps", None) or cfg.SCHEDULE.RUN_ONLY
     cfg.SCHEDULE.GIVEN_RUN = getattr(args, "from_run", None) or cfg.SCHEDULE.GIVEN_RUN
     if default_output == cfg.OUTPUT_DIR and files:
@@ -177,15 +213,23 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     Args:
         cfg: the run's config; its OUTPUT_DIR gets ``log.txt``, and ``config.yaml`` unless there is one.
         args: the command line.
+
+    Raises:
+        WriteError: OUTPUT_DIR cannot be written to.
     """
     # The arguments are detectron2's own to the letter: setup_logger is cached by them, and others would log twice.
     rank = comm.get_rank()
-    loggers = [
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore"),
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank),
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="frcnn_alt"),
-    ]
+    with naming_errors(os.path.join(cfg.OUTPUT_DIR, "log.txt")):
+        loggers = [
+            setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="fvcore"),
+            setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank),
+            setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name="frcnn_alt"),
+        ]
     consoles = {h for log in loggers for h in log.handlers if getattr(h, "stream", None) is sys.stdout}
+    for log in loggers:
+        for handler in set(log.handlers) - consoles:
+            if isinstance(handler, logging.StreamHandler):
+                name_log_errors(handler)
     levels = [(console, console.level) for console in consoles]
     for console in consoles:
         console.setLevel(logging.WARNING)
@@ -195,11 +239,11 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         with open(config) as file:
             earlier = file.read()
     try:
-        detectron2_setup(cfg, args)
+        with naming_errors(config):
+            detectron2_setup(cfg, args)
     finally:
         for console, level in levels:
             console.setLevel(level)
     if earlier is not None:
         # It may belong to a finished network; a run replaces it when it has made another.
-        with open(config, "w") as file:
-            file.write(earlier)
+        write_text(config, earlier)

@@ -49,7 +49,7 @@ class GivenStep:
         self.started_from_it = [other.name for other in schedule.steps if step.name in other.needs]
         self.trained_on_it = [name for name in selection.trained if schedule[name].proposals_from == step.name]
         self.recomputes_flipped = recomputes_flipped_images(cfg)
-        own_folder = os.path.join(cfg.OUTPUT_DIR, step.name)
+        self.own_folder = own_folder = os.path.join(cfg.OUTPUT_DIR, step.name)
         entry = manifest.step(step.name)
         # An earlier run's file is used as it is, unless this run began with a copy of it: that has other bytes.
         self.is_in_place = given.run is not None
@@ -90,7 +90,7 @@ class GivenStep:
             return (
                 f"{self.given.weights} stands in for {self.step.name}, but {' and '.join(begun)} in this folder "
                 f"started from another file, {entry['given']['path']} as it was: put it back, choose another "
-                "OUTPUT_DIR, or begin anew with --overwrite."
+                f"OUTPUT_DIR, or make these anew: --restart-from {begun[0]}."
             )
         on_proposals = self._are(self.trained_on_it, RUNNING, FINISHED)
         sets = entry.get("outputs", {}).get("proposals", {}).values()
@@ -99,7 +99,7 @@ class GivenStep:
             return (
                 f"{' and '.join(on_proposals)} in this folder began with proposals of {self.step.name} that are not "
                 "there any more, or not of the images and settings of this config: put them or the config "
-                "back, choose another OUTPUT_DIR, or begin anew with --overwrite."
+                f"back, choose another OUTPUT_DIR, or make these anew: --restart-from {on_proposals[0]}."
             )
         return None
 
@@ -134,7 +134,7 @@ class GivenStep:
         comm.synchronize()  # all have looked before one writes
         made: Dict[str, Any] = {}
         if lacks_weights or lacks_proposals:
-            with step_log(self.output_dir):
+            with step_log(self.own_folder):  # an earlier run's folder is only read
                 made = self._make(lacks_weights, lacks_proposals, seconds_per_image)
         elif self._proposals_of is not None and self.trained_on_it:
             about = self._proposals_of.step(self.step.name)

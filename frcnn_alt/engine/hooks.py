@@ -11,7 +11,9 @@ from detectron2.engine import HookBase
 from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils import comm
 
+from ..safe_write import make_folder
 from .manifest import FINISHED, GIVEN
+from .writers import LogFile
 
 __all__ = ["PROPOSALS", "NewestCheckpointer", "ScheduleProgress", "step_log"]
 
@@ -117,6 +119,18 @@ class NewestCheckpointer(PeriodicCheckpointer):
         if self.checkpointer.has_checkpoint():  # what a resumed training goes on from
             self.recent_checkpoints = [self.checkpointer.get_checkpoint_file()]
 
+    def save_now(self) -> str:
+        """Write a checkpoint of this iteration, unless it has one; returns its file."""
+        iteration, period = self.trainer.iter, self.period
+        is_saved = (iteration + 1) % period == 0 or iteration >= self.max_iter - 1
+        if not is_saved:
+            self.period = 1
+            try:
+                self.step(iteration)
+            finally:
+                self.period = period
+        return self.checkpointer.get_checkpoint_file()
+
     def after_train(self) -> None:
         final = os.path.join(self.checkpointer.save_dir, f"{self.file_prefix}_final.pth")
         if self.checkpointer.get_checkpoint_file() != final:
@@ -132,8 +146,8 @@ def step_log(output_dir: str) -> Iterator[None]:
     if not comm.is_main_process():
         yield
         return
-    os.makedirs(output_dir, exist_ok=True)
-    handler = logging.FileHandler(os.path.join(output_dir, "log.txt"))
+    make_folder(output_dir)
+    handler = LogFile(os.path.join(output_dir, "log.txt"))
     handler.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S"))
     names = ("detectron2", "fvcore", "frcnn_alt")
     for name in names:

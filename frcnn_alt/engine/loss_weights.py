@@ -20,7 +20,7 @@ def loss_weight_problems(cfg: CfgNode) -> List[str]:
     pairs = list(cfg.SOLVER.LOSS_WEIGHTS)
     names, weights = pairs[::2], pairs[1::2]
     if len(names) == len(weights) and all(isinstance(name, str) for name in names):
-        wrong = [weight for weight in weights if isinstance(weight, (str, bool)) or not float(weight) >= 0]
+        wrong = [one for one in weights if isinstance(one, bool) or not isinstance(one, (int, float)) or not one >= 0]
         if not wrong:
             return []
     return [

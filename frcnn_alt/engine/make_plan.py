@@ -18,6 +18,7 @@ from ..checkpointing import (
     read_checkpoint,
 )
 from ..data import class_names_of
+from .disk_space import bytes_of_network, check_disk, disk_of_run, memory_of_proposals
 from .given import Given
 from .initialize import may_be_missing
 from .joint_checks import joint_training_problems
@@ -33,6 +34,8 @@ from .step_selection import Selection
 from .world_size import describe_scaling, number_of_processes
 
 __all__ = ["make_plan"]
+
+_FEWER_PROPOSALS = "lower SCHEDULE.PROPOSALS.POST_NMS_TOPK, or set SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'mirrored'"
 
 
 def _describe_sources(cfg: CfgNode, step: Step) -> Dict[str, str]:
@@ -130,6 +133,7 @@ def _plan_step(cfg: CfgNode, step: Step, given: Optional[Given], sources: _Sourc
         "trained": [name for name in step.trained if name not in step_cfg.MODEL.FREEZE_COMPONENTS],
         "frozen": list(step_cfg.MODEL.FREEZE_COMPONENTS),
         "parameters": counts,
+        "bytes": bytes_of_network(model),
         "ims_per_batch": step_cfg.SOLVER.IMS_PER_BATCH,
         "max_iter": step_cfg.SOLVER.MAX_ITER,
         "lr_steps": list(step_cfg.SOLVER.STEPS),
@@ -191,6 +195,9 @@ def make_plan(
     if sources.weights and sources.used and len(plan.steps) == len(schedule.steps):
         plan.remarks += remarks_on_not_used(cfg.MODEL.WEIGHTS, sources.weights, sources.used)
     plan.remarks += names_without_effect(cfg, {name for state in sources.steps.values() for name in state})
+    if not plan.problems and len(plan.steps) == len(schedule.steps):  # else the data sets may not be there
+        disk = check_disk(disk_of_run(cfg, schedule, plan.steps, plan.left_out), cfg.OUTPUT_DIR, _FEWER_PROPOSALS)
+        plan.needs, plan.problems = [*disk["told"], *memory_of_proposals(cfg, schedule)], disk["problems"]
     if number_of_processes() > 1:
         plan.remarks.append(f"{number_of_processes()} processes share each batch.")
     if not cfg.DATASETS.TEST:

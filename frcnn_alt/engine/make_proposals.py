@@ -28,10 +28,11 @@ from ..proposals import (
     number_of_cores,
 )
 from .defaults import ConfigError
+from .disk_space import require_disk_for_sets
 from .meta_model import build_meta_model
 from .network import RPN, configure_network
 
-__all__ = ["import_set", "keys_to_set", "make_sets_by_rpn", "make_sets_from_pixels"]
+__all__ = ["import_set", "make_sets_by_rpn", "make_sets_from_pixels"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,14 @@ def _names(cfg: CfgNode, split: str) -> List[str]:
     return names
 
 
-def _make_sets(cfg: CfgNode, folder: str, names: List[str], make: Make, overwrite: bool) -> Dict[str, ProposalSet]:
-    """Make a set for each data set; malformed data is listed before the first one is begun."""
+def _make_sets(
+    cfg: CfgNode, folder: str, names: List[str], make: Make, overwrite: bool, boxes: int = 0
+) -> Dict[str, ProposalSet]:
+    """Make a set for each data set; malformed data is listed, and the disk looked at, before the first one is begun.
+
+    Args:
+        boxes: at most so many of an image; 0 where nobody knows before.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = folder  # the list of what is malformed goes there
@@ -64,6 +71,8 @@ def _make_sets(cfg: CfgNode, folder: str, names: List[str], make: Make, overwrit
     # A command that has nothing left to do opens no image.
     if overwrite or not all(path.exists() for path in paths.values()):
         check_datasets(cfg, names)
+    if boxes:
+        require_disk_for_sets([len(load_dataset_dicts(name)) for name in names], boxes, folder)
     return {name: make(name, path, load_dataset_dicts(name)) for name, path in paths.items()}
 
 
@@ -101,7 +110,7 @@ def make_sets_from_pixels(
     def make(name: str, path: Path, dicts: List[Dict[str, Any]]) -> ProposalSet:
         return compute_from_pixels(method, name, path, dicts, processes=processes, overwrite=overwrite)
 
-    return _make_sets(cfg, folder, _names(cfg, split), make, overwrite)
+    return _make_sets(cfg, folder, _names(cfg, split), make, overwrite, method.boxes)
 
 
 def _rpn_settings(cfg: CfgNode) -> Dict[str, Any]:
@@ -191,7 +200,7 @@ def make_sets_by_rpn(
         comm.synchronize()
         return ProposalSet(path)
 
-    return _make_sets(cfg, folder, names, make, overwrite)
+    return _make_sets(cfg, folder, names, make, overwrite, cfg.MODEL.RPN.POST_NMS_TOPK_TEST)
 
 
 def _hash_of(path: str) -> str:
@@ -235,16 +244,3 @@ def import_set(
         return import_proposals(path, file_format, name, output, dicts, **options, extra_metadata=about)
 
     return _make_sets(cfg, folder, [dataset_name], make, overwrite)
-
-
-def keys_to_set(cfg: CfgNode, folder: str) -> List[str]:
-    """KEY VALUE pairs, quoted for a shell, that have a detector train and test on the sets in `folder`.
-
-    Of DATASETS.TRAIN and of DATASETS.TEST only where the sets of all its data sets are there.
-    """
-    words = []
-    for side in ("TRAIN", "TEST"):
-        paths = [os.path.join(folder, name) for name in cfg.DATASETS[side]]
-        if paths and all(os.path.isfile(os.path.join(path, "index.json")) for path in paths):
-            words.append(f'DATASETS.PROPOSAL_FILES_{side} "{tuple(paths)}"')
-    return words

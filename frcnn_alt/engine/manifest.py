@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
+from .. import safe_write
 from ..checkpointing import read_checkpoint
 from .defaults import ConfigError
 from .machine import describe_machine, describe_versions
@@ -28,6 +29,8 @@ PENDING, RUNNING, FINISHED, GIVEN = "pending", "running", "finished", "given"
 NO_MATTER = (
     "OUTPUT_DIR",
     "DATALOADER.NUM_WORKERS",
+    "DATALOADER.UNREADABLE_IMAGES",  # a run that stopped at an image may go on without it
+    "DATALOADER.MAX_UNREADABLE_SHARE",
     "SOLVER.CHECKPOINT_PERIOD",
     "TEST.EVAL_PERIOD",
     "MODEL.DEVICE",
@@ -40,6 +43,7 @@ _WITHOUT_EFFECT = (
     "DATASETS.PROPOSAL_FILES_TEST",
     "MODEL.WEIGHTS",  # likewise
     "MODEL.PIXEL_MEAN_IMAGE",  # likewise
+    "SOLVER.NONFINITE_SKIPS",  # no matter to a training that got as far as it did with another value
     "SCHEDULE",  # a step's own values stand in SOLVER; the others' do not concern it
 )
 # ... but this one's effect on a step is among the step's inputs.
@@ -67,11 +71,7 @@ def write_json(data: Any, path: str) -> None:
 
 def write_text(text: str, path: str) -> None:
     """Write `text` beside `path` and rename it into place."""
-    with open(f"{path}.partial", "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.partial", path)
+    safe_write.write_text(path, text)
 
 
 def config_hash(cfg: CfgNode, inputs: Dict[str, str], without: Sequence[str] = _WITHOUT_EFFECT) -> str:
@@ -109,6 +109,36 @@ def command_of_weights(path: str) -> Optional[List[str]]:
     return [str(word) for word in command] if isinstance(command, list) else None
 
 
+def _is_step(entry: Any) -> bool:
+    """Whether it can be a step's entry. Its name is a folder in the run's own, out of which no name leads.
+
+    Files that an entry names may lie anywhere, as those of a step that was given do: they are read, and only when they
+    have the hash that stands beside them; nothing of what a manifest names is written or removed.
+    """
+    if not isinstance(entry, dict) or entry.get("state") not in (PENDING, RUNNING, FINISHED, GIVEN):
+        return False
+    name, outputs, given = entry.get("name"), entry.get("outputs", {}), entry.get("given", {})
+    return (
+        isinstance(name, str)
+        and name not in ("", os.curdir, os.pardir)
+        and not any(mark in name for mark in ("/", os.sep, "\0"))
+        and all(isinstance(mapping, dict) for mapping in (outputs, given))
+        and all(_is_output(output) for kind, output in outputs.items() if kind == "model")
+        and all(_are_outputs(outputs.get(kind, {})) for kind in ("proposals", "flipped_proposals"))
+        and (not given or all(isinstance(given.get(key), str) for key in ("path", "sha256")))
+        and isinstance(given.get("run"), (str, type(None)))
+        and (entry.get("state") != FINISHED or "model" in outputs)
+    )
+
+
+def _is_output(output: Any) -> bool:
+    return isinstance(output, dict) and all(isinstance(output.get(key), str) for key in ("path", "sha256"))
+
+
+def _are_outputs(outputs: Any) -> bool:
+    return isinstance(outputs, dict) and all(map(_is_output, outputs.values()))
+
+
 class Manifest:
     """The file ``manifest.json`` of a run folder, written at every change.
 
@@ -132,10 +162,11 @@ class Manifest:
         if not os.path.exists(path):
             return None
         try:
-            with open(path) as file:
+            with open(path, encoding="utf-8") as file:
                 data = json.load(file)
             assert data["version"] == 1 and isinstance(data["steps"], list)
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            assert all(_is_step(entry) for entry in data["steps"])
+        except (OSError, RecursionError, ValueError, KeyError, TypeError, AssertionError) as error:
             raise ConfigError(
                 f"{path} is not a manifest of this program, or is damaged: choose another OUTPUT_DIR, or begin anew "
                 "with --overwrite."

@@ -12,6 +12,7 @@ from ..data import load_dataset_dicts
 from .defaults import ConfigError
 from .manifest import GIVEN, PENDING, RUNNING, Manifest, command_of_weights
 from .plan import Plan
+from .restart import forget_from, number_of_step, remove_from
 from .schedule import Schedule
 from .step import recomputes_flipped_images
 from .step_selection import Selection
@@ -36,7 +37,14 @@ def earlier_manifest(output_dir: str, schedule: Schedule) -> Optional[Manifest]:
 
 
 def open_manifest(
-    cfg: CfgNode, schedule: Schedule, selection: Selection, plan: Plan, *, resume: bool, config_file: str
+    cfg: CfgNode,
+    schedule: Schedule,
+    selection: Selection,
+    plan: Plan,
+    *,
+    resume: bool,
+    config_file: str,
+    restart_from: str = "",
 ) -> Manifest:
     """Return the manifest of the run to resume, or of the new one: the main process's, on every process.
 
@@ -47,18 +55,23 @@ def open_manifest(
         plan: without problems.
         resume: whether a run that is in OUTPUT_DIR is gone on with.
         config_file: what `cfg` was read from.
+        restart_from: with `resume`, the step from which on all are made anew; what they left is removed.
     """
     comm.synchronize()  # a process that still plans would take the new manifest for an earlier run's
     manifest = None
     if comm.is_main_process():
         manifest = earlier_manifest(cfg.OUTPUT_DIR, schedule) if resume else None
-        manifest = (
-            _begin(cfg, schedule, selection, plan, config_file)
-            if manifest is None
-            else _go_on(manifest, selection, plan)
-        )
+        number = number_of_step(schedule, restart_from) if restart_from and manifest is not None else 0
+        if manifest is None:
+            manifest = _begin(cfg, schedule, selection, plan, config_file)
+        else:
+            manifest = _go_on(forget_from(manifest, number, cfg) if number else manifest, selection, plan)
+            if number:
+                manifest.data.update(_origin(cfg, schedule, selection, config_file))
         _count_images(cfg, schedule, selection, manifest)
         manifest.write()
+        if number:
+            remove_from(manifest, number)
     return comm.all_gather(manifest)[0]
 
 
@@ -68,15 +81,19 @@ def _entry_to_begin_with(planned: Dict[str, Any], selection: Selection) -> Dict[
     return planned if given is None else {**planned, "state": PENDING, "given": given.for_manifest}
 
 
-def _begin(cfg: CfgNode, schedule: Schedule, selection: Selection, plan: Plan, config_file: str) -> Manifest:
+def _origin(cfg: CfgNode, schedule: Schedule, selection: Selection, config_file: str) -> Dict[str, Any]:
+    """What the run was made of, for those who want to repeat it."""
     starts_from_weights = bool(cfg.MODEL.WEIGHTS) and selection.starts_from_weights(schedule)
     weights_command = command_of_weights(cfg.MODEL.WEIGHTS) if starts_from_weights else None
+    return {"config_file": config_file, "weights_command": weights_command}
+
+
+def _begin(cfg: CfgNode, schedule: Schedule, selection: Selection, plan: Plan, config_file: str) -> Manifest:
     seed = cfg.SEED if cfg.SEED >= 0 else int(np.random.randint(2**31))
     name = os.path.basename(os.path.normpath(cfg.OUTPUT_DIR))
     entries = [_entry_to_begin_with(entry, selection) for entry in plan.steps]
     manifest = Manifest.new(cfg.OUTPUT_DIR, name, cfg.SCHEDULE.NAME, seed, entries)
-    manifest.data["config_file"] = config_file
-    manifest.data["weights_command"] = weights_command
+    manifest.data.update(_origin(cfg, schedule, selection, config_file))
     return manifest
 
 

@@ -21,18 +21,23 @@ class Plan:
     Attributes:
         steps: one entry a step, in the form of the manifest.
         left_out: names of steps that are neither trained nor given, because no step that is trained starts from them.
+        needs: what the run will need of disk and memory, as far as it is known.
         problems: what must be mended before the run can start, one sentence each.
+        anew: names of steps that this run has begun and makes anew (``--restart-from``).
         remarks: what a person should know though nothing is wrong.
     """
 
     steps: List[Dict[str, Any]] = field(default_factory=list)
     left_out: List[str] = field(default_factory=list)
     problems: List[str] = field(default_factory=list)
+    anew: List[str] = field(default_factory=list)
+    needs: List[str] = field(default_factory=list)
     remarks: List[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         rows = []
-        resumed = any(entry["state"] != PENDING for entry in self.steps)  # of a new run there is nothing to tell
+        # Of a new run there is nothing to tell.
+        resumed = bool(self.anew) or any(entry["state"] != PENDING for entry in self.steps)
         for entry in self.steps:
             start = "\n".join(f"{component}: {source}" for component, source in entry["started_from"].items())
             rates = f"{entry['base_lr']:g}" + "".join(
@@ -44,7 +49,7 @@ class Plan:
                 f"out: {name}" for name in entry["proposals_out"]
             ]
             left_out = entry["name"] in self.left_out
-            state = "left out" if left_out else entry["state"]
+            state = "left out" if left_out else "anew" if entry["name"] in self.anew else entry["state"]
             trained = [
                 "\n".join(entry["trained"]) + f"\n({parameters['trained']:,})",
                 "\n".join(entry["frozen"] or ["-"]) + f"\n({parameters['frozen']:,})",
@@ -69,6 +74,7 @@ class Plan:
             "learning rate",
         ]
         lines = ["Plan", tabulate(rows, header, tablefmt="grid", disable_numparse=True)] if rows else []
+        lines += self.needs
         lines += [f"note: {remark}" for remark in self.remarks]
         lines += [f"TO MEND: {problem}" for problem in self.problems]
         return "\n".join(lines)

@@ -17,10 +17,12 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
-from ..checkpointing import CheckpointError, pixels_of_config, read_checkpoint, write_checkpoint
-from ..data import one_thread, seed_for
+from ..checkpointing import HASHES_FILE, CheckpointError, pixels_of_config, read_checkpoint, write_checkpoint
+from ..data import begin_worker, seed_for
 from ..modeling.classifier import BackboneClassifier
 from .defaults import ConfigError
+from .disk_space import require_disk_for_checkpoints
+from .folder_lock import held_folder
 from .pretrain_checks import pretraining_problems
 from .pretrain_data import ClassificationData, open_classification_data, pretraining_hash
 from .pretrain_init import initialize_from_images
@@ -43,7 +45,7 @@ def measure_accuracy(model: BackboneClassifier, cfg: CfgNode, data: Classificati
         sampler=range(rank, len(data.test), world_size),
         batch_size=max(1, cfg.PRETRAIN.BATCH_SIZE // world_size),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        worker_init_fn=one_thread,
+        worker_init_fn=begin_worker,
     )
     was_training = model.training
     model.eval()
@@ -85,7 +87,8 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
         str: the file.
 
     Raises:
-        ConfigError: no place to write to, an unusable mean image, or keys that cannot be used or contradict each other.
+        ConfigError: no place to write to, or another process is at work there; an unusable mean image; keys that cannot
+            be used or contradict each other.
         DatasetError: no data, malformed data, or a folder of another layout.
     """
     problems = pretraining_problems(cfg)
@@ -94,21 +97,29 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
     output = output or cfg.MODEL.WEIGHTS
     if not output or "://" in output:
         raise ConfigError(f"Pre-trained weights cannot be written to {output!r}: give --output, or set MODEL.WEIGHTS")
+    if os.path.isdir(output):
+        raise ConfigError(f"Pre-trained weights cannot be written to {output}, a folder: name a file in it")
     log_processes()
+    folder = working_folder(output)
+    with held_folder(folder, "--output"):
+        _pretrain_into(cfg, output, folder, resume, overwrite)
+    return output
+
+
+def _pretrain_into(cfg: CfgNode, output: str, folder: str, resume: bool, overwrite: bool) -> None:
     seed = max(cfg.SEED, 0)
     data = open_classification_data(cfg, seed)
     config_hash = pretraining_hash(cfg, seed, data)
     if not overwrite and _is_finished(output, config_hash):
         logger.info("%s is already there, made with this config and data; --overwrite makes it again", output)
-        return output
+        return
     comm.synchronize()  # no process may write before all have looked
-    folder = working_folder(output)
-    os.makedirs(folder, exist_ok=True)
 
     started = time.perf_counter()
     torch.manual_seed(seed_for(seed))
     model = BackboneClassifier(cfg, num_classes=len(data.classes))
     model.to(cfg.MODEL.DEVICE)
+    require_disk_for_checkpoints(model, folder)
     step = -(-cfg.PRETRAIN.BATCH_SIZE // 64)  # some dozens, spread over the first batch, which has one image size
     first = [data.train[position][0] for position in range(0, cfg.PRETRAIN.BATCH_SIZE, step)]
     initialize_from_images(model, torch.stack(first))
@@ -129,10 +140,10 @@ def pretrain(cfg: CfgNode, output: str = "", *, resume: bool = False, overwrite:
         # "__author__" makes detectron2 take the names as they are
         content = {"model": model.detector_state_dict(), "__author__": "frcnn_alt", "frcnn_alt": about}
         write_checkpoint(content, output)
-        for path in [*glob.glob(os.path.join(folder, "*.pth")), os.path.join(folder, "last_checkpoint")]:
+        names = ("*.pth", "last_checkpoint", HASHES_FILE)
+        for path in [path for name in names for path in glob.glob(os.path.join(glob.escape(folder), name))]:
             os.remove(path)  # of no more use, and larger than the result
         took = datetime.timedelta(seconds=round(time.perf_counter() - started))
         measured = "" if accuracy is None else f", accuracy {accuracy:.1f}% on {len(data.test)} test images"
         logger.info("Wrote %s after %s%s", output, took, measured)
     comm.synchronize()
-    return output

@@ -4,7 +4,7 @@ import datetime
 import logging
 import os
 import weakref
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import torch
 from detectron2.config import CfgNode
@@ -14,11 +14,15 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
 from torch.utils.data import DataLoader
 
-from ..checkpointing import SafeCheckpointer
-from ..data import one_thread, seed_for
+from ..checkpointing import SafeCheckpointer, checkpoint_to_resume
+from ..data import begin_worker, seed_for
 from ..modeling.classifier import BackboneClassifier
 from .defaults import ConfigError
+from .hooks import NewestCheckpointer
+from .nonfinite import FiniteGuard
 from .pretrain_data import ClassificationData
+from .stopping import StopRequest, StopTraining, stops_after_iteration
+from .writers import naming_writers
 
 __all__ = ["PretrainTrainer"]
 
@@ -97,21 +101,30 @@ class PretrainTrainer(SimpleTrainer):
         super().__init__(model, self._batches(), build_optimizer(solver, model))
         self.max_iter = cfg.PRETRAIN.MAX_ITER
         self.checkpointer = SafeCheckpointer(model, folder, trainer=weakref.proxy(self))
-        period = max(1, min(cfg.SOLVER.CHECKPOINT_PERIOD, self.max_iter // 4))  # also short runs can be resumed
+        trainer = weakref.proxy(self)
+        self.guard = FiniteGuard(
+            self,
+            self.checkpointer.model,
+            self.checkpointer,
+            skips=cfg.SOLVER.NONFINITE_SKIPS,
+            learning_rate="PRETRAIN.BASE_LR",
+            name_images=lambda iteration: trainer.names_of(iteration),
+        )
         self.register_hooks(
             [
                 hooks.IterationTimer(),
                 hooks.LRScheduler(self.optimizer, build_lr_scheduler(solver, self.optimizer)),
             ]
         )
+        self._stop_request = StopRequest()
+        checkpoints = NewestCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
         if comm.is_main_process():
-            writers = [ProgressPrinter(self.max_iter), JSONWriter(os.path.join(folder, "metrics.json"))]
-            self.register_hooks(
-                [
-                    hooks.PeriodicCheckpointer(self.checkpointer, period, self.max_iter, max_to_keep=1),
-                    hooks.PeriodicWriter(writers, period=20),
-                ]
-            )
+            self.register_hooks([checkpoints])
+        stop = StopTraining(self._stop_request, "pre-training", checkpoints if comm.is_main_process() else None)
+        self.register_hooks([stop])
+        if comm.is_main_process():
+            writers = naming_writers(folder, lambda: [JSONWriter(os.path.join(folder, "metrics.json"))])
+            self.register_hooks([hooks.PeriodicWriter([ProgressPrinter(self.max_iter), *writers], period=20)])
 
     def _batches(self) -> Iterator[Tuple[torch.Tensor, torch.Tensor]]:
         """This process's share of each batch from the first iteration on; starts when the first one is asked for."""
@@ -122,30 +135,48 @@ class PretrainTrainer(SimpleTrainer):
             sampler=positions,
             batch_size=self.batch_size // world_size,
             num_workers=self._num_workers,
-            worker_init_fn=one_thread,
+            worker_init_fn=begin_worker,
             # of its own: starting the loader draws a number, in the first iteration of a resumed run too
             generator=torch.Generator(),
         )
 
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Train from one iteration to before another.
+
+        Raises:
+            Stopped: SIGINT or SIGTERM came; there is a checkpoint of the iteration in which it did.
+        """
+        with stops_after_iteration(self._stop_request):
+            super().train(start_iter, max_iter)
+
+    def names_of(self, iteration: int) -> List[str]:
+        """Files of this process's images of an iteration, as far as the data can tell."""
+        first, world_size = iteration * self.batch_size + comm.get_rank(), comm.get_world_size()
+        positions = range(first, (iteration + 1) * self.batch_size, world_size)
+        file_of = getattr(self._data.train, "file_of", None)
+        return [file_of(position) for position in positions] if file_of else []
+
     def run_step(self) -> None:
         """One iteration; dropout is drawn from the seed, the iteration and the process's rank."""
-        torch.manual_seed(seed_for(self.seed, self.iter, comm.get_rank()))
-        super().run_step()
+        seed = seed_for(self.seed, self.iter, comm.get_rank())
+        torch.manual_seed(seed)
+        with self.guard.iteration(self.iter, seed):
+            super().run_step()
 
     def resume(self) -> int:
-        """Load the last checkpoint, if there is one; returns the iteration to begin with.
+        """Load the last checkpoint, if there is one and it is as it was written; returns the iteration to begin with.
 
         Raises:
             ConfigError: the checkpoint was made with another config or other data.
         """
-        if not self.checkpointer.has_checkpoint():
+        if not checkpoint_to_resume(self.checkpointer.save_dir):
             logger.info("Nothing to resume in %s: pre-training begins anew", self.checkpointer.save_dir)
             return 0
         self.checkpointer.resume_or_load("", resume=True)
         return self.iter + 1
 
     def state_dict(self) -> Dict[str, Any]:
-        return {**super().state_dict(), "config_hash": self.config_hash}
+        return {**super().state_dict(), "config_hash": self.config_hash, "guard": self.guard.state_dict()}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         if state_dict["config_hash"] != self.config_hash:
@@ -153,4 +184,5 @@ class PretrainTrainer(SimpleTrainer):
                 f"{self.checkpointer.save_dir} holds pre-training with another config or other data: begin anew "
                 "without --resume, or give the config it was begun with"
             )
+        self.guard.load_state_dict(state_dict.get("guard", {}))
         super().load_state_dict(state_dict)

@@ -5,7 +5,6 @@ started, the processes end together: where one fails or is killed, the others ar
 """
 
 import argparse
-import contextlib
 import functools
 import logging
 import multiprocessing
@@ -15,7 +14,8 @@ import socket
 import sys
 import tempfile
 import threading
-from typing import Any, Callable, Iterator, Optional
+import time
+from typing import Any, Callable, List, Optional
 
 import torch
 from detectron2.engine import default_argument_parser, launch
@@ -25,7 +25,9 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 
 from ..compat import create_local_process_group, forget_process_groups
 from .defaults import ConfigError
-from .failures import INTERRUPTED, MISTAKE, first_to_fail, guarded
+from .failures import MISTAKE, first_to_fail, guarded, how_to_go_on
+from .started_processes import no_child_left, signals_passed_on, start_fork_server
+from .stopping import Stopped
 from .torchrun import Torchrun
 from .world_size import planned_for
 
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 Function = Callable[[argparse.Namespace], int]
 
-_SECONDS_TO_END = 5.0  # for a process that was interrupted
+_SECONDS_FOR_A_CHECKPOINT = 180.0  # one of VGG-16 has 1 GB, and the file system may be slow
 
 
 def log_processes() -> None:
@@ -116,7 +118,21 @@ def _run_in_group(function: Function, args: argparse.Namespace, may_speak: Calla
             forget_process_groups()
         return status
 
-    return guarded(run, may_speak)
+    together: List[bool] = []
+
+    def run_or_stop() -> int:
+        try:
+            return run()
+        except Stopped as stopped:
+            if stopped.has_checkpoint:  # the others are here as well: nobody is ended while it still writes something
+                comm.synchronize()
+                together.append(True)
+            raise
+
+    status = guarded(run_or_stop, may_speak, args)
+    if together:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torch ends the others, which are ending anyway
+    return status
 
 
 def _start(function: Function, args: argparse.Namespace) -> int:
@@ -124,7 +140,8 @@ def _start(function: Function, args: argparse.Namespace) -> int:
     url = args.dist_url
     if args.num_machines == 1 and url == default_argument_parser().get_default("dist_url"):
         url = f"tcp://127.0.0.1:{_free_port()}"
-    with tempfile.TemporaryDirectory() as folder, _no_child_left():
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it warns that it ends the others
+    with tempfile.TemporaryDirectory() as folder, no_child_left() as children, signals_passed_on(children) as signals:
         failed = os.path.join(folder, "failed")
         work = (function, args, failed, multiprocessing.get_start_method())
         try:
@@ -133,14 +150,18 @@ def _start(function: Function, args: argparse.Namespace) -> int:
             else:
                 # Forked from a process that has the imports behind it.
                 multiprocessing.get_context("forkserver").set_forkserver_preload([__package__])
+                start_fork_server()
                 threads = max(1, torch.get_num_threads() // args.num_gpus)
                 start_processes(
                     _started_process_on_cpu, (threads, url, *work), args.num_gpus, start_method="forkserver"
                 )
         except ProcessExitedException as error:
+            if signals and not os.path.exists(failed):  # before a process could say something itself
+                print(f"{Stopped(signals[0])}{how_to_go_on(args)}", file=sys.stderr)
+                return 128 + signals[0]
             return _status_of(error, args, failed)
-        except KeyboardInterrupt:
-            return INTERRUPTED
+        if signals and len(os.listdir(folder)) < args.num_gpus:  # torch has a process that SIGINT ends exit with 0
+            raise Stopped(signals[0])
     return 0
 
 
@@ -165,19 +186,6 @@ def _free_port() -> int:
         return any_port.getsockname()[1]
 
 
-@contextlib.contextmanager
-def _no_child_left() -> Iterator[None]:
-    """At the end of this context, end what was started in it; Ctrl-C may have reached the parent alone."""
-    before = multiprocessing.active_children()
-    try:
-        yield
-    finally:
-        for child in multiprocessing.active_children():
-            if child not in before:
-                child.join(_SECONDS_TO_END)
-                child.terminate()
-
-
 def _started_process(function: Function, args: argparse.Namespace, failed: str, start_method: str) -> None:
     """What a process does that was started here, once it is in its group.
 
@@ -190,10 +198,13 @@ def _started_process(function: Function, args: argparse.Namespace, failed: str, 
     status = _run_in_group(function, args, functools.partial(first_to_fail, failed))
     if status:
         sys.exit(status)
+    with open(os.path.join(os.path.dirname(failed), f"done{os.getpid()}"), "w"):
+        pass  # for _start, which sees exit status 0 of a process that was interrupted as well
 
 
 def _started_process_on_cpu(local_rank: int, threads: int, url: str, *work: Any) -> None:
     """What ``launch`` has a process do, without CUDA."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # see start_fork_server
     threading.Thread(target=_end_with_parent, daemon=True).start()
     args: argparse.Namespace = work[1]
     torch.set_num_threads(threads)
@@ -207,3 +218,5 @@ def _end_with_parent() -> None:
     """Wait until the command itself is killed, and end this process, which would go on without it."""
     multiprocessing.parent_process().join()
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_SECONDS_FOR_A_CHECKPOINT)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,11 +1,10 @@
 """Running one step: initial weights, statistics, training, the proof that frozen tensors stood still, proposals."""
 
-import glob
 import json
 import logging
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import torch
 from detectron2.config import CfgNode
@@ -13,6 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..checkpointing import file_sha256, hash_tensors, select_components
+from ..data import forget_skipped_images, skipped_images
 from .changes import what_changed
 from .defaults import ConfigError
 from .freezing import hold_frozen_norms
@@ -20,12 +20,20 @@ from .hooks import PROPOSALS, ScheduleProgress, step_log
 from .initialize import initialize_step
 from .manifest import FINISHED, RUNNING, Manifest, config_hash, write_text
 from .peak_memory import PeakMemory
+from .restart import files_of_training
 from .schedule import Schedule
 from .step import FILES, WEIGHTS, Step, configure_step, recomputes_flipped_images
-from .step_proposals import ProposalInputs, inputs_from_files, inputs_from_step, verify_proposals, write_proposals
+from .step_proposals import (
+    ProposalInputs,
+    inputs_from_files,
+    inputs_from_step,
+    verify_content,
+    verify_proposals,
+    write_proposals,
+)
 from .step_trainer import StepTrainer
 
-__all__ = ["StepRun", "files_of_training"]
+__all__ = ["StepRun"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +64,7 @@ class StepRun:
         data_hash: str,
     ):
         self.step = step
+        self.number = schedule.steps.index(step) + 1
         self.seed = seed
         self.manifest = manifest
         self.earlier = dict(earlier)
@@ -89,10 +98,21 @@ class StepRun:
         return inputs_from_step(cfg, self.manifest, step, folder, recompute_flipped=self.recomputes_flipped)
 
     def problem(self) -> Optional[str]:
-        """Say what keeps this step from being gone on with: it was begun with another config or from other files."""
+        """Say what keeps this step from being gone on with.
+
+        It was begun with another config or from other files, or is finished and its weights are not those it wrote.
+        """
         entry = self.manifest.step(self.step.name)
-        changed = entry["state"] in (RUNNING, FINISHED) and entry["config_hash"] != self.hash
-        return what_changed(self.output_dir, self.cfg) if changed else None
+        if entry["state"] in (RUNNING, FINISHED) and entry["config_hash"] != self.hash:
+            return what_changed(self.output_dir, self.cfg, self.number)
+        if entry["state"] != FINISHED:
+            return None
+        if os.path.isfile(self.weights) and file_sha256(self.weights) == entry["outputs"]["model"]["sha256"]:
+            return None
+        return (
+            f"{self.weights} is not the file that {self.step.name} wrote: restore it, or make the step and those after "
+            f"it anew: --restart-from {self.number}."
+        )
 
     def is_complete(self) -> bool:
         """Whether later steps can start from what it left behind."""
@@ -112,7 +132,6 @@ class StepRun:
             raise ConfigError(problem)
         entry = self.manifest.step(self.step.name)
         if entry["state"] == FINISHED:
-            self._verify_outputs(entry)
             logger.info("%s is finished: %s", self.step.name, self.weights)
             return
         began, before = time.perf_counter(), entry.get("seconds", 0.0)
@@ -120,12 +139,13 @@ class StepRun:
         def spent() -> float:
             return before + time.perf_counter() - began
 
+        forget_skipped_images()
         try:
             with step_log(self.output_dir):
                 logger.info("=== %s ===", self.step.name)
                 self._do(seconds_per_image, entry, spent)
         finally:  # also of a step that is cut, so that its time counts when it is resumed
-            self._update(seconds=spent())
+            self._update(seconds=spent(), **self._skipped(skipped_images()))
 
     def _do(self, seconds_per_image: Dict[str, float], entry: Dict[str, Any], spent: Callable[[], float]) -> None:
         resume = entry["state"] == RUNNING
@@ -135,9 +155,7 @@ class StepRun:
                     os.remove(path)
             write_text(self.cfg.dump(), os.path.join(self.output_dir, "config.yaml"))
         comm.synchronize()
-        if self.source:
-            step, folder, names = self.source.step.name, self.source.output_dir, self.cfg.DATASETS.TRAIN
-            verify_proposals(self.manifest, step, folder, names, recompute_flipped=self.recomputes_flipped)
+        self.verify_proposals()
         self._update(state=RUNNING, config_hash=self.hash)
         model = self._train(seconds_per_image, resume, entry)
         outputs: Dict[str, Any] = {"model": {"path": self.weights, "sha256": file_sha256(self.weights)}}
@@ -147,8 +165,27 @@ class StepRun:
             written, recall = write_proposals(self.cfg, model, recompute_flipped=self.recomputes_flipped)
             outputs.update(written)
             seconds_per_image[PROPOSALS] = (time.perf_counter() - began) / entry["proposal_images"]
+        skipped = self._skipped(skipped_images(of_all_processes=True))
         # All at once: a run that is killed now, too, finds the step finished with all that later ones ask of it.
-        self._update(state=FINISHED, outputs=outputs, recall=recall, seconds=spent())
+        self._update(state=FINISHED, outputs=outputs, recall=recall, seconds=spent(), **skipped)
+
+    def _skipped(self, images: Dict[str, str]) -> Dict[str, Dict[str, str]]:
+        """What the entry says of images that could not be read, also before a resume; nothing where there are none."""
+        together = {**self.manifest.step(self.step.name).get("skipped_images", {}), **images}
+        return {"skipped_images": together} if together else {}
+
+    def verify_proposals(self) -> None:
+        """Compare the proposals that it trains on, all of their bytes, with what the manifest and their hashes say.
+
+        Raises:
+            ConfigError, ProposalSetError: they are others, are not there, or are damaged.
+        """
+        mend = ""
+        if self.source:
+            step, folder, names = self.source.step.name, self.source.output_dir, self.cfg.DATASETS.TRAIN
+            verify_proposals(self.manifest, step, folder, names, recompute_flipped=self.recomputes_flipped)
+            mend = f"--restart-from {step} does, with all that comes after."
+        verify_content((*self.proposals.files, *self.proposals.flipped_files), mend)
 
     def _update(self, **values: Any) -> None:
         self.manifest.update_step(self.step.name, **values)
@@ -175,6 +212,8 @@ class StepRun:
         try:
             trainer.train()
         finally:  # also of a training that is cut, which goes on in another process
+            if trainer.guard.skipped:
+                self._update(nonfinite_skips=trainer.guard.skipped)
             self._update(peak_memory_mib=max(entry.get("peak_memory_mib") or 0, memory.mebibytes() or 0) or None)
         _share_buffers(model)
         if not os.path.isfile(self.weights):  # cut between its last periodic checkpoint and the final one
@@ -192,18 +231,6 @@ class StepRun:
         if self.cfg.MODEL.WEIGHTS:
             files[WEIGHTS] = self.cfg.MODEL.WEIGHTS
         initialize_step(self.cfg, self.step, model, files, self.proposals)
-
-    def _verify_outputs(self, entry: Dict[str, Any]) -> None:
-        if not os.path.isfile(self.weights) or file_sha256(self.weights) != entry["outputs"]["model"]["sha256"]:
-            raise ConfigError(
-                f"{self.weights} is not the file that {self.step.name} wrote: restore it, or --overwrite."
-            )
-
-
-def files_of_training(folder: str) -> List[str]:
-    """What a step's training has left in its folder, as far as a later one might take it for its own."""
-    paths = [os.path.join(folder, name) for name in ("last_checkpoint", "metrics.json")]
-    return [*filter(os.path.isfile, paths), *glob.glob(os.path.join(glob.escape(folder), "model_*.pth"))]
 
 
 def _share_buffers(model: nn.Module) -> None:

@@ -9,7 +9,7 @@ from .network import FAST_RCNN, JOINT, ONE_STAGE, RPN, UNSHARED
 from .schedule import SCHEDULE_REGISTRY, Schedule, WholeNetwork
 from .step import FILES, WEIGHTS, Step
 
-__all__ = ["fast_rcnn", "four_step", "joint", "one_stage", "rpn", "unshared"]
+__all__ = ["MOST_ROUNDS", "fast_rcnn", "four_step", "joint", "one_stage", "rpn", "unshared"]
 
 _DETECTOR_FROM_WEIGHTS = {"backbone": WEIGHTS, "roi_heads": WEIGHTS, "roi_heads.box_predictor": NEW}
 
@@ -56,12 +56,18 @@ def _round(number: int, rpn_head: str, detector: str, box_predictor: str) -> Lis
     return [rpn_step, detector_step]
 
 
+# Each is a step of days with a network of its own in the plan; the paper runs one.
+MOST_ROUNDS = 100
+
+
 @SCHEDULE_REGISTRY.register()
 def four_step(cfg: CfgNode) -> Schedule:
     """The paper's 4-step alternating training with shared features (paper section 3.2, SPEC 6.1 and 6.3).
 
     With SCHEDULE.ROUNDS above 1, steps 3 and 4 are followed by their like, which go on with what they have learnt.
     """
+    if cfg.SCHEDULE.ROUNDS > MOST_ROUNDS:
+        raise ValueError(f"SCHEDULE.ROUNDS is {cfg.SCHEDULE.ROUNDS}, and at most {MOST_ROUNDS} rounds are planned.")
     steps = _first_steps()
     steps += _round(3, cfg.SCHEDULE.STEP3_RPN_HEAD, "step2_fast_rcnn", cfg.SCHEDULE.STEP4_BOX_PREDICTOR)
     for further in range(1, cfg.SCHEDULE.ROUNDS):

@@ -19,6 +19,7 @@ from ..checkpointing import (
 from ..data import DatasetError, check_datasets, load_training_dicts
 from .checks import check_config
 from .class_checks import class_problems, remarks_on_other_classes
+from .disk_space import bytes_of_network, check_disk, disk_of_training
 from .evaluates import Evaluates
 from .file_checks import overwritten_file_problems
 from .joint_checks import joint_training_problems
@@ -28,6 +29,7 @@ from .plan import Plan, refuse_to_start
 from .remarks import remarks_on_not_found
 from .statistics import learns_deltas, measure_proposal_statistics, measure_region_statistics
 from .step import WEIGHTS
+from .step_proposals import verify_content
 from .step_trainer import StepTrainer
 from .stored_proposals import check_proposal_sets, open_proposal_sets
 from .trainer_registry import TRAINER_REGISTRY
@@ -89,6 +91,10 @@ class SingleStepTrainer(Evaluates):
             plan.problems += [] if self.cfg.MODEL.LOAD_PROPOSALS else joint_training_problems(model)
         _check_weights(self.cfg, model, plan)
         plan.steps.append(_plan_entry(self.cfg, model))
+        if not plan.problems:  # else the data sets may not be there
+            need = disk_of_training(self.cfg, bytes_of_network(model), self.cfg.SOLVER.MAX_ITER)
+            disk = check_disk(need, self.cfg.OUTPUT_DIR, "keep fewer detections (TEST.DETECTIONS_PER_IMAGE)")
+            plan.needs, plan.problems = disk["told"], disk["problems"]
         return plan
 
     def train(self) -> Dict[str, Any]:
@@ -101,6 +107,7 @@ class SingleStepTrainer(Evaluates):
         refuse_to_start(plan)
         logger.info("\n%s", plan)
         seed = self.cfg.SEED if self.cfg.SEED >= 0 else comm.shared_random_seed() % 2**31
+        verify_content(self.cfg.DATASETS.PROPOSAL_FILES_TRAIN if self.cfg.MODEL.LOAD_PROPOSALS else ())
         trainer = StepTrainer(self.cfg, seed=seed, resume=self.resume, initialize=self._initialize)
         trainer.train()
         return self.test(self.cfg, trainer.unwrapped_model) if self.cfg.DATASETS.TEST else {}

@@ -1,12 +1,15 @@
 """Checks of how long and how fast is trained: SCHEDULE.STEPn of a schedule's steps, SOLVER of a single training."""
 
+import math
 from typing import List, Sequence
 
 from detectron2.config import CfgNode
 
+from .defaults import explain_merge_error
 from .loss_weights import loss_weight_problems
 from .network import FAST_RCNN, ONE_STAGE
 from .schedule import steps_of
+from .schedules import MOST_ROUNDS
 from .step import FILES, Step, recomputes_flipped_images, with_solver_of
 from .world_size import number_of_processes, scale_to_processes
 
@@ -65,8 +68,8 @@ def length_problems(name: str, node: CfgNode) -> List[str]:
         problems.append(f"{name}.MAX_ITER is {node.MAX_ITER}: a training needs at least 1 iteration.")
     if not _are_rising(node.STEPS):
         problems.append(f"{name}.STEPS is {node.STEPS}: it takes iterations above 0 in rising order.")
-    if node.BASE_LR <= 0:
-        problems.append(f"{name}.BASE_LR is {node.BASE_LR}: it must be above 0.")
+    if not 0 < node.BASE_LR < math.inf:
+        problems.append(f"{name}.BASE_LR is {node.BASE_LR}: it must be above 0, and finite.")
     return problems
 
 
@@ -101,8 +104,11 @@ def schedule_problems(cfg: CfgNode) -> List[str]:
             "SCHEDULE.PROPOSALS.FLIPPED_IMAGES 'recomputed' is for horizontal flips, but INPUT.RANDOM_FLIP is "
             "'vertical': set FLIPPED_IMAGES 'mirrored'."
         )
-    if cfg.SCHEDULE.ROUNDS < 1:
-        problems.append(f"SCHEDULE.ROUNDS is {cfg.SCHEDULE.ROUNDS}: steps 3 and 4 are run once or more often.")
+    if not 1 <= cfg.SCHEDULE.ROUNDS <= MOST_ROUNDS:
+        problems.append(
+            f"SCHEDULE.ROUNDS is {cfg.SCHEDULE.ROUNDS}: steps 3 and 4 are run once or more often, up to {MOST_ROUNDS} "
+            "times."
+        )
     for step in steps:
         if step.solver not in cfg.SCHEDULE:
             problems.append(
@@ -131,7 +137,9 @@ def _step_problems(cfg: CfgNode, step: Step, *, flips_must_agree: bool) -> List[
     try:
         step_cfg = with_solver_of(cfg, step)
     except (KeyError, AssertionError, ValueError) as error:
-        return [f"{' or '.join(name for name, opts in by_name.items() if opts) or node}: {error}"]
+        return [
+            str(explain_merge_error(error, cfg, " or ".join(name for name, opts in by_name.items() if opts) or node))
+        ]
     where = node if cfg.SCHEDULE.SOLVER_OF_STEPS == "own" else "SOLVER"
     if any(key.startswith("SOLVER.") for opts in by_name.values() for key in opts[::2]):
         where = f"{step.name}: SOLVER"

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 
 from ..checkpointing import NEW
 from ..modeling.proposal_generator import ProposalSwitches
+from .kind_checks import kind_problems
 from .network import FAST_RCNN, JOINT, NETWORKS, ONE_STAGE, RPN, configure_network
 from .world_size import scale_to_processes
 
@@ -107,6 +108,9 @@ def with_solver_of(cfg: CfgNode, step: Step) -> CfgNode:
     step_cfg.defrost()
     _set_solver(step_cfg, cfg, step.solver)
     step_cfg.merge_from_list([*step.opts, *cfg.SCHEDULE[step.solver].OPTS])
+    problems = kind_problems(step_cfg)
+    if problems:
+        raise ValueError(" ".join(problems))
     return step_cfg
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 from torch import nn
 
 from ..data import load_dataset_dicts
@@ -20,7 +21,7 @@ from .defaults import ConfigError
 from .manifest import Manifest
 
 __all__ = ["ProposalInputs", "has_proposals", "inputs_from_files", "inputs_from_step", "proposal_path"]
-__all__ += ["folder_of_proposals", "verify_proposals", "write_proposals"]
+__all__ += ["folder_of_proposals", "verify_content", "verify_proposals", "write_proposals"]
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +131,29 @@ def verify_proposals(
     for name, flipped in _sets(names, recompute_flipped):
         path = proposal_path(output_dir, name, flipped=flipped)
         if ProposalSet(path).sha256 != manifest.output_hash(step, name, flipped=flipped):
-            raise ConfigError(f"{path} is not the proposal set that {step} wrote: restore it, or --overwrite.")
+            raise ConfigError(
+                f"{path} is not the proposal set that {step} wrote: restore it, or make that step and those "
+                f"after it anew: --restart-from {step}."
+            )
+
+
+def verify_content(files: Sequence[str], mend: str = "") -> None:
+    """Read proposal sets, on the main process, and compare their boxes and scores with the hashes in their indices.
+
+    Args:
+        files: folders of the sets.
+        mend: what computes a damaged one again, for the message.
+
+    Raises:
+        ProposalSetError: one was changed or damaged after it was written.
+    """
+    if comm.is_main_process():
+        try:
+            for file in files:
+                ProposalSet(file).verify()
+        except ProposalSetError as error:
+            raise ProposalSetError(f"{error}. {mend}".rstrip()) from error
+    comm.synchronize()
 
 
 def folder_of_proposals(manifest: Manifest, step: str) -> Optional[str]:

@@ -219,5 +219,5 @@ def _stale_problems(schedule: Schedule, name: str, manifest: Optional[Manifest])
         return []
     return [
         f"{name} is to be trained, but {' and '.join(begun)} in this folder started from another one, which was given: "
-        "leave it out of --steps, or choose another OUTPUT_DIR."
+        f"leave it out of --steps, choose another OUTPUT_DIR, or make these anew too: --restart-from {name}."
     ]

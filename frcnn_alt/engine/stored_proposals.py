@@ -1,5 +1,6 @@
 """The proposal sets that a config names: opened and compared with the data sets before anything is built on them."""
 
+import os
 from typing import Dict, List, Tuple
 
 from detectron2.config import CfgNode
@@ -8,7 +9,7 @@ from ..data import load_dataset_dicts
 from ..proposals import ProposalSet, ProposalSetError
 from .defaults import ConfigError
 
-__all__ = ["check_proposal_sets", "open_proposal_sets"]
+__all__ = ["check_proposal_sets", "keys_to_set", "open_proposal_sets"]
 
 
 def check_proposal_sets(cfg: CfgNode, split: str) -> List[str]:
@@ -21,7 +22,15 @@ def check_proposal_sets(cfg: CfgNode, split: str) -> List[str]:
     Raises:
         DatasetError: a data set cannot be loaded.
     """
-    return _open(cfg, split)[1] if cfg.MODEL.LOAD_PROPOSALS else []
+    if not cfg.MODEL.LOAD_PROPOSALS:
+        return []
+    sets, problems = _open(cfg, split)
+    for name, proposals in sets.items():
+        try:
+            proposals.check_values()
+        except ProposalSetError as error:
+            problems.append(f"DATASETS.PROPOSAL_FILES_{split}, for {name}: {error}")
+    return problems
 
 
 def open_proposal_sets(cfg: CfgNode, split: str) -> Dict[str, ProposalSet]:
@@ -56,3 +65,16 @@ def _open(cfg: CfgNode, split: str) -> Tuple[Dict[str, ProposalSet], List[str]]:
         except ProposalSetError as error:
             problems.append(f"{key}, for {name}: {error}")
     return sets, problems
+
+
+def keys_to_set(cfg: CfgNode, folder: str) -> List[str]:
+    """KEY VALUE pairs, quoted for a shell, that have a detector train and test on the sets in `folder`.
+
+    Of DATASETS.TRAIN and of DATASETS.TEST only where the sets of all its data sets are there.
+    """
+    words = []
+    for side in ("TRAIN", "TEST"):
+        paths = [os.path.join(folder, name) for name in cfg.DATASETS[side]]
+        if paths and all(os.path.isfile(os.path.join(path, "index.json")) for path in paths):
+            words.append(f'DATASETS.PROPOSAL_FILES_{side} "{tuple(paths)}"')
+    return words

@@ -15,12 +15,13 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 from ..checkpointing import SafeCheckpointer, file_sha256
-from ..data import hash_dicts, load_training_dicts, seed_for
+from ..data import forget_skipped_images, hash_dicts, load_training_dicts, seed_for
+from ..proposals import ProposalSetError
 from .assemble import assemble, final_config
 from .checks import check_config
 from .class_checks import class_problems
 from .defaults import ConfigError
-from .evaluates import Evaluates
+from .evaluates import Evaluates, skipped_in_evaluation
 from .file_checks import overwritten_file_problems
 from .given_step import GivenStep
 from .make_plan import make_plan
@@ -28,6 +29,7 @@ from .manifest import FINISHED, Manifest, write_json
 from .network import FAST_RCNN, RPN, configure_network
 from .open_manifest import earlier_manifest, open_manifest
 from .plan import Plan, refuse_to_start
+from .restart import begun_from, forget_from, number_of_step, restart_problems
 from .run_step import StepRun
 from .schedule import SCHEDULE_REGISTRY, Schedule, build_schedule
 from .single_step import data_problems
@@ -51,9 +53,11 @@ class AlternatingTrainer(Evaluates):
 
     Attributes:
         config_file: the yaml that `cfg` was read from, for the manifest; the command line sets it.
+        restart_from: with `resume`, number (from 1) or name of the step from which on all are made anew; "" for none.
     """
 
     config_file: str = ""
+    restart_from: str = ""
 
     def __init__(self, cfg: CfgNode, *, resume: bool = False):
         self.cfg = cfg.clone()
@@ -74,7 +78,11 @@ class AlternatingTrainer(Evaluates):
             return Plan(problems=check_config(self.cfg)), nothing  # which says so
         try:
             schedule = build_schedule(self.cfg)
-            manifest = earlier_manifest(self.output_dir, schedule) if self.resume else None
+            as_it_is = earlier_manifest(self.output_dir, schedule) if self.resume else None
+            number = number_of_step(schedule, self.restart_from) if self.restart_from else 0
+            if number and as_it_is is None:
+                raise ConfigError(f"--restart-from {self.restart_from}: {self.output_dir} holds no run.")
+            manifest = forget_from(as_it_is, number, self.cfg) if number else as_it_is
         except ConfigError as error:
             return Plan(problems=[*check_config(self.cfg), str(error)]), nothing
         except Exception as error:  # whatever somebody's own schedule objects to
@@ -92,7 +100,14 @@ class AlternatingTrainer(Evaluates):
         problems += overwritten_file_problems(cfg, [step.name for step in schedule.steps])
         if not problems:  # else the data sets cannot be loaded
             problems += self._file_problems(schedule, selection)
+        problems += restart_problems(as_it_is, number, selection) if number else []
         plan = make_plan(cfg, schedule, selection, problems, manifest)
+        if number:
+            plan.anew = begun_from(as_it_is, number)
+            plan.remarks.append(
+                f"--restart-from {number} removes from {self.output_dir} what {' and '.join(plan.anew) or 'no step'} "
+                "left, and what was made of it."
+            )
         if manifest is not None and not plan.problems:  # else files that the steps start from may be missing
             plan.problems += self._refused_step(schedule, selection, manifest)
         return plan, selection
@@ -118,7 +133,15 @@ class AlternatingTrainer(Evaluates):
         schedule = build_schedule(self.cfg)
         # What is given may be another run that still goes on: all processes take what the main one saw.
         selection = comm.all_gather(selection)[0]
-        manifest = open_manifest(self.cfg, schedule, selection, plan, resume=self.resume, config_file=self.config_file)
+        manifest = open_manifest(
+            self.cfg,
+            schedule,
+            selection,
+            plan,
+            resume=self.resume,
+            config_file=self.config_file,
+            restart_from=self.restart_from,
+        )
         seconds_per_image: Dict[str, float] = {}
         files: Dict[str, str] = {}
         for run in self._step_runs(schedule, selection, manifest):
@@ -159,13 +182,20 @@ class AlternatingTrainer(Evaluates):
             problem = run.problem()
             if problem:
                 return [problem]
-            if not run.is_complete():
-                break
+            if run.is_complete():
+                continue
+            if self.restart_from and isinstance(run, StepRun):  # while what would be removed is still there
+                try:
+                    run.verify_proposals()
+                except (ConfigError, ProposalSetError) as error:
+                    return [str(error)]
+            break
         return []
 
     def _evaluate(self, manifest: Manifest, network: str) -> Dict[str, Any]:
         started = time.perf_counter()
         results: Dict[str, Any] = {}
+        forget_skipped_images()
         if self.cfg.DATASETS.TEST:
             final = final_config(self.cfg, os.path.join(self.output_dir, "model_final.pth"), network)
             model = build_model(final)
@@ -178,6 +208,7 @@ class AlternatingTrainer(Evaluates):
         seconds["total"] = round(sum(seconds.values()), 1)
         results["proposals"] = {entry["name"]: entry["recall"] for entry in steps if entry.get("recall")}
         results["seconds"] = seconds
+        results.update(skipped_in_evaluation())
         if comm.is_main_process():
             write_json(results, os.path.join(self.output_dir, "results.json"))
         return results

@@ -10,6 +10,8 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 
+from ..safe_write import make_folder, replacing
+
 __all__ = ["DetectionsWriter", "detected_instances", "ground_truth_arrays"]
 
 
@@ -95,13 +97,12 @@ class DetectionsWriter(DatasetEvaluator):
         if not comm.is_main_process():
             return
         detections = dict(itertools.chain.from_iterable(part.items() for part in gathered))
-        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
-        with open(self.path + ".new", "w", encoding="utf-8") as f:
+        make_folder(os.path.dirname(os.path.abspath(self.path)))
+        with replacing(self.path, "w") as f:
             f.write(json.dumps({"dataset": self.dataset_name, "classes": list(self.class_names)}) + "\n")
             for record in self.dataset_dicts:
                 if record["image_id"] in detections:
                     f.write(json.dumps(self._line(record, detections[record["image_id"]])) + "\n")
-        os.replace(self.path + ".new", self.path)
 
     def _line(self, record: Dict[str, Any], detections: Dict[str, list]) -> Dict[str, Any]:
         truth = ground_truth_arrays(record)

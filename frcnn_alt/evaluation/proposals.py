@@ -1,11 +1,12 @@
 """What a region proposal network alone is measured by: the recall of its proposals, on any data set with boxes."""
 
 import shutil
-from typing import Any, Dict, List, Optional
+from typing import Any, Container, Dict, List, Optional
 
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from ..data.unreadable import skipped_images
 from ..proposals.proposal_set import ProposalSet
 from ..proposals.proposal_set_writer import ProposalSetWriter, merge_proposal_sets
 from .recall import proposal_recall
@@ -43,13 +44,24 @@ class ProposalRecallEvaluator(DatasetEvaluator):
         """Return {"box_proposals": what ``proposal_recall`` gives, in percent}; None on other processes.
 
         Raises:
-            ProposalSetError: an image of the data set was not shown to the model.
+            ProposalSetError: an image of the data set was neither shown to the model nor skipped as unreadable.
         """
         self._writer.__exit__(None, None, None)
-        comm.synchronize()
+        skipped = skipped_images(of_all_processes=True)  # which waits for all parts, too
         if not comm.is_main_process():
             return None
-        merge_proposal_sets(self._parts, self.path, [record["image_id"] for record in self.dataset_dicts])
-        for part in self._parts:
+        parts = [*self._parts, self._write_skipped(skipped)]
+        merge_proposal_sets(parts, self.path, [record["image_id"] for record in self.dataset_dicts])
+        for part in parts:
             shutil.rmtree(part)
         return {"box_proposals": proposal_recall(ProposalSet(self.path), self.dataset_dicts)}
+
+    def _write_skipped(self, skipped: Container[str]) -> str:
+        """Write a part with an empty entry for each image that was not shown because its file could not be read."""
+        shown = {image_id for part in self._parts for image_id in ProposalSet(part)}
+        path = f"{self.path}.skipped"
+        with ProposalSetWriter(path, self.dataset_name) as writer:
+            for record in self.dataset_dicts:
+                if str(record["image_id"]) not in shown and record["file_name"] in skipped:
+                    writer.add(record["image_id"], (), ())
+        return path

@@ -12,7 +12,8 @@ from detectron2.config import CfgNode, configurable
 from torch import nn
 from torch.nn import functional as F
 
-from ..caffe_proto import BlobProto, DecodeError, blob_to_array
+from ..caffe_proto import BlobProto, blob_to_array
+from ..safe_matlab import checked_variables
 
 __all__ = ["MeanImage", "SubtractsMeanImage", "check_channels", "read_mean_image"]
 
@@ -20,7 +21,8 @@ _KEY = "MODEL.PIXEL_MEAN_IMAGE"
 
 
 def _read_npy(path: str) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+    with open(path, "rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)  # np.load would open archives too
 
 
 def _read_binaryproto(path: str) -> np.ndarray:
@@ -38,7 +40,9 @@ def _read_mat(path: str) -> np.ndarray:
         from scipy.io import loadmat
     except ImportError:
         raise ValueError("a .mat file is read by scipy, which is not installed: `pip install scipy`") from None
-    arrays = {name: np.asarray(value) for name, value in loadmat(path).items() if not name.startswith("__")}
+    names = checked_variables(path)
+    found = loadmat(path, variable_names=names) if names else {}
+    arrays = {name: np.asarray(found[name]) for name in names}
     images = [value for value in arrays.values() if value.ndim == 3 and value.shape[2] == 3]
     if len(images) != 1:
         held = ", ".join(f"{name} {value.shape}" for name, value in arrays.items()) or "nothing"
@@ -78,7 +82,7 @@ def read_mean_image(path: str, input_format: str) -> np.ndarray:
     read, channels = _FORMATS[extension]
     try:
         image = read(path)
-    except (OSError, ValueError, NotImplementedError, DecodeError) as error:  # scipy: MATLAB 7.3 is not implemented
+    except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(f"{_KEY}: {path} cannot be read: {error}.") from error
     if image.ndim != 3 or 0 in image.shape:
         raise ValueError(f"{_KEY}: {path} must hold height x width x channels, and its shape is {image.shape}.")

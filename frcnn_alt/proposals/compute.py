@@ -16,13 +16,15 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetMapper, build_detection_test_loader
+from detectron2.data import DatasetCatalog, DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds
 
+from ..data.loader import build_test_loader
+from ..data.unreadable import UnreadableImage
 from ..modeling.proposal_generator import ProposalSwitches
 from .proposal_set import PathLike, ProposalSet, ProposalSetError
 from .proposal_set_writer import ProposalSetWriter, merge_proposal_sets
@@ -79,7 +81,7 @@ def compute_proposals(
     order; every process has to call this.
 
     Args:
-        cfg: INPUT.* and DATALOADER.NUM_WORKERS are used; `proposal_settings` are noted in the set's metadata.
+        cfg: INPUT.* and DATALOADER.* are used; `proposal_settings` are noted in the set's metadata.
         model: a ProposalNetwork; its training mode is as before afterwards.
         dataset_name: a registered data set, or any name if `dataset_dicts` are given.
         path: folder of the proposal set; it replaces one that is there when it is complete.
@@ -92,7 +94,10 @@ def compute_proposals(
     Returns:
         The set that was written: XYXY boxes in continuous pixels of the original images, objectness logits as scores.
 
+    With DATALOADER.UNREADABLE_IMAGES "skip" an image that cannot be read gets no proposals.
+
     Raises:
+        DatasetError: an image cannot be read, and is not to be skipped.
         ProposalSetError: the data set is empty, the model gives no proposals, or gives NaN for an image.
     """
     if dataset_dicts is None:
@@ -102,17 +107,18 @@ def compute_proposals(
     path = Path(path)
     start = time.perf_counter()
     augmentations = build_augmentation(cfg, is_train=False) + ([T.RandomFlip(prob=1.0)] if flipped else [])
-    loader = build_detection_test_loader(
-        dataset=dataset_dicts,
-        mapper=DatasetMapper(cfg, is_train=False, augmentations=augmentations),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-    )
+    mapper = DatasetMapper(cfg, is_train=False, augmentations=augmentations)
     what = f"{dataset_name}, flipped" if flipped else dataset_name
     metadata = {"model": type(model).__name__, **proposal_settings(cfg, flipped), **(extra_metadata or {})}
     processes = comm.get_world_size()
     parts = [path.with_name(f"{path.name}.process{rank}") for rank in range(processes)]
     own_path = parts[comm.get_rank()] if processes > 1 else path
     with ProposalSetWriter(own_path, dataset_name, metadata) as writer, inference_context(model), torch.no_grad():
+
+        def write_none(image: UnreadableImage) -> None:
+            writer.add(image.image_id, (), ())
+
+        loader = build_test_loader(cfg, dataset_dicts, mapper, write_none)
         _write_proposals(model, loader, writer, flipped, what, start)
     if processes > 1:
         comm.synchronize()

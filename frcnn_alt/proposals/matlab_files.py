@@ -12,6 +12,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..safe_matlab import checked_variables
 from .proposal_set import ProposalSetError
 
 __all__ = ["ImageReader", "read_image_folder", "read_release_rpn", "read_selective_search"]
@@ -28,7 +29,8 @@ def _load(path: Path, variables: Sequence[str]) -> Dict[str, np.ndarray]:
     except ImportError:
         raise ProposalSetError(f"{path} is read by scipy, which is not installed: `pip install scipy`") from None
     try:
-        found = loadmat(str(path), variable_names=list(variables))
+        names = checked_variables(path, variables)
+        found = loadmat(str(path), variable_names=names) if names else {}
     except NotImplementedError:
         raise ProposalSetError(
             f"{path} is a MATLAB 7.3 (HDF5) file, which scipy does not read. Write it again in MATLAB: "

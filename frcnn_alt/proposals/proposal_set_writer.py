@@ -3,6 +3,7 @@
 Shape letters: R proposals of one image, B = 4.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any, Dict, Optional, Sequence
 import numpy as np
 import torch
 
+from ..safe_write import naming_errors, replacing, sync_folder
 from .proposal_set import (
     FLOAT,
     FORMAT_VERSION,
@@ -51,13 +53,15 @@ class ProposalSetWriter:
         self.metadata = json.loads(json.dumps(extra_metadata or {}))  # what JSON cannot hold fails now, not at the end
         self._partial = self.path.with_name(self.path.name + ".partial")
         self._counts: Optional[Dict[str, int]] = None  # in writing order; None outside the with block
+        self._writable = True  # False once an image could not be written whole: no set comes of it
 
     def __enter__(self) -> "ProposalSetWriter":
         if self.path.exists() and not (self.path / INDEX_FILE).is_file():
             raise ProposalSetError(f"{self.path} exists and is not a proposal set: remove it or choose another path")
         shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir(parents=True)
-        self._files = {name: open(self._partial / name, "wb") for name in ("boxes", "scores")}  # noqa: SIM115
+        with naming_errors(self.path):
+            self._partial.mkdir(parents=True)
+            self._files = {name: open(self._partial / name, "wb") for name in ("boxes", "scores")}  # noqa: SIM115
         self._hash = hashlib.sha256()
         self._counts = {}
         return self
@@ -72,6 +76,7 @@ class ProposalSetWriter:
 
         Raises:
             ProposalSetError: duplicate id, wrong shape, a value that is not finite, x2 < x1 or y2 < y1.
+            WriteError: the disk is full.
         """
         if self._counts is None:
             raise ProposalSetError(f"{self.path}: add() needs `with ProposalSetWriter(...) as writer:` around it")
@@ -92,21 +97,32 @@ class ProposalSetWriter:
             raise ProposalSetError(f"{where}: x2 < x1 or y2 < y1 in {len(inverted)} boxes, e.g. {boxes[inverted[0]]}")
         order = np.argsort(-scores, kind="stable")
         boxes, scores = boxes[order], scores[order]
-        self._files["boxes"].write(boxes.tobytes())
-        self._files["scores"].write(scores.tobytes())
+        self._writable = False  # until both files have all of it
+        with naming_errors(self.path):
+            self._files["boxes"].write(boxes.tobytes())
+            self._files["scores"].write(scores.tobytes())
+        self._writable = True
         hash_image(self._hash, image_id, boxes, scores)
         self._counts[image_id] = len(boxes)
 
     def __exit__(self, exception_type, exception, traceback) -> None:
-        for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
         counts, self._counts = self._counts, None
-        if exception_type is None:
-            self._publish(counts)
-        else:
-            shutil.rmtree(self._partial, ignore_errors=True)
+        published = False
+        try:
+            if exception_type is None and self._writable:
+                with naming_errors(self.path):
+                    for file in self._files.values():
+                        file.flush()
+                        os.fsync(file.fileno())
+                        file.close()
+                    self._publish(counts)
+                published = True
+        finally:
+            if not published:
+                for file in self._files.values():
+                    with contextlib.suppress(OSError):  # it flushes once more, into the same full disk
+                        file.close()
+                shutil.rmtree(self._partial, ignore_errors=True)
 
     def _publish(self, counts: Dict[str, int]) -> None:
         digest = self._hash.hexdigest()
@@ -122,18 +138,18 @@ class ProposalSetWriter:
             "image_ids": list(counts),
             "counts": list(counts.values()),
         }
-        with open(self._partial / INDEX_FILE, "w") as file:
+        with replacing(self._partial / INDEX_FILE, "w") as file:
             json.dump(index, file)
-            file.flush()
-            os.fsync(file.fileno())
         if not self.path.exists():
             os.rename(self._partial, self.path)
+            sync_folder(self.path.parent)
             return
         # A folder that is not empty cannot be replaced in one move, but a file can: the old index stands, with its own
         # data files, until the moment the new index takes its place.
         for file_name in data_files.values():
             os.replace(self._partial / file_name, self.path / file_name)
         os.replace(self._partial / INDEX_FILE, self.path / INDEX_FILE)
+        sync_folder(self.path)
         self._partial.rmdir()
         for name, file_name in data_files.items():
             for stale in self.path.glob(f"{name}-*.float32"):
@@ -176,6 +192,11 @@ def merge_proposal_sets(
             f"{', '.join(unmatched[:5])}"
         )
     with ProposalSetWriter(path, names[0], extra_metadata) as writer:
+        before: Optional[ProposalSet] = None
         for image_id in wanted:
-            writer.add(image_id, *part_of[image_id][image_id])
+            part = part_of[image_id]
+            if before is not None and before is not part:
+                before.close()  # there may be thousands of parts, and two open files of each are too many
+            writer.add(image_id, *part[image_id])
+            before = part
     return ProposalSet(path)

@@ -9,12 +9,13 @@ Shape letters: R detections, G ground-truth boxes, B = 4; boxes are XYXY in cont
 
 import json
 from dataclasses import dataclass, field
-from typing import Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 from detectron2.structures import Boxes, pairwise_iou
 
 from .run import ReportError
+from .text import visible
 
 __all__ = ["ImageDetections", "ImageQuality", "image_quality", "read_detections"]
 
@@ -79,21 +80,22 @@ def read_detections(path: str) -> Tuple[List[str], Iterator[ImageDetections]]:
     Raises:
         ReportError: a line is damaged.
     """
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         header = _parse(path, 1, file.readline())
-    if "classes" not in header:
+    classes = header.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ReportError(f"{path}: the first line names no classes; is it another program's?")
-    return list(header["classes"]), _read_images(path)
+    return [visible(name) for name in classes], _read_images(path, len(classes))
 
 
-def _read_images(path: str) -> Iterator[ImageDetections]:
-    with open(path, encoding="utf-8") as file:
+def _read_images(path: str, num_classes: int) -> Iterator[ImageDetections]:
+    with open(path, "rb") as file:
         next(file)
         for number, line in enumerate(file, start=2):
             record = _parse(path, number, line)
             try:
-                yield ImageDetections(
-                    image_id=str(record["image_id"]),
+                image = ImageDetections(
+                    image_id=visible(str(record["image_id"])),
                     file_name=record["file_name"],
                     width=record["width"],
                     height=record["height"],
@@ -104,16 +106,33 @@ def _read_images(path: str) -> Iterator[ImageDetections]:
                     gt_labels=np.array(record["gt_labels"], dtype=np.int64),
                     gt_difficult=np.array(record["gt_difficult"], dtype=bool),
                 )
-            except (KeyError, TypeError, ValueError) as error:
+                _check(image, num_classes)
+            except (KeyError, OverflowError, TypeError, ValueError) as error:
                 raise ReportError(f"{path}, line {number} is damaged: {error}") from error
+            yield image
 
 
-def _parse(path: str, number: int, line: str) -> Dict:
+def _check(image: ImageDetections, num_classes: int) -> None:
+    """Raise ValueError where the values of a line do not go together."""
+    for boxes, *others in (
+        (image.boxes, image.scores, image.labels),
+        (image.gt_boxes, image.gt_labels, image.gt_difficult),
+    ):
+        if any(values.shape != (len(boxes),) for values in others):
+            raise ValueError("it has not as many labels and scores as boxes")
+        labels = others[0] if boxes is image.gt_boxes else others[1]
+        if not np.isfinite(boxes).all() or (labels < 0).any() or (labels >= num_classes).any():
+            raise ValueError("it has a box that is not finite, or a label that no class has")
+    if not isinstance(image.file_name, str):
+        raise ValueError("its file_name is no text")
+
+
+def _parse(path: str, number: int, line: bytes) -> Dict[str, Any]:
     try:
         record = json.loads(line)
         assert isinstance(record, dict)
         return record
-    except (ValueError, AssertionError) as error:
+    except (ValueError, RecursionError, AssertionError) as error:
         raise ReportError(f"{path}, line {number} is damaged; evaluate again with --eval-only.") from error
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from html import escape
 from typing import Callable, Dict, List, Sequence, Tuple
 from urllib.parse import quote
 
@@ -12,7 +11,7 @@ from .pictures import Picture
 from .plots import DARK, LIGHT, Theme
 from .run import StepRecord
 from .table import RECALL_COLUMNS
-from .text import duration, percent
+from .text import duration, escape, percent
 
 __all__ = ["picture_group", "plan_table", "plots", "recall_table", "table", "tiles"]
 

@@ -1,9 +1,9 @@
-"""Writing beside and renaming, so that a crash leaves either the old report or the new one."""
+"""Writing a report's files so that a crash leaves either the old one or the new one; folders are made as needed."""
 
-import contextlib
 import os
-import shutil
-from typing import Iterator
+
+from .. import safe_write
+from ..safe_write import make_folder, new_folder
 
 __all__ = ["new_folder", "write_bytes", "write_text"]
 
@@ -15,25 +15,5 @@ def write_text(path: str, text: str) -> None:
 
 def write_bytes(path: str, content: bytes) -> None:
     """Write `content` to `path`, as `write_text` does."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(f"{path}.partial", "wb") as file:
-        file.write(content)
-    os.replace(f"{path}.partial", path)
-
-
-@contextlib.contextmanager
-def new_folder(path: str) -> Iterator[str]:
-    """Hand out an empty folder that takes the place of `path` when the block ends without an exception."""
-    partial, old = f"{path}.partial", f"{path}.old"
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    os.makedirs(partial)
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if os.path.isdir(path):
-        os.rename(path, old)  # a folder cannot be renamed onto one that holds files
-    os.rename(partial, path)
-    shutil.rmtree(old, ignore_errors=True)
+    make_folder(os.path.dirname(path) or ".")
+    safe_write.write_bytes(path, content)

@@ -1,7 +1,6 @@
 """The report of a run: one HTML file that holds its plots and pictures, for a person to look at."""
 
 import os
-from html import escape
 from typing import List, Tuple
 
 from .elements import picture_group, plan_table, plots, recall_table, table, tiles
@@ -12,7 +11,7 @@ from .plots import loss_limit, plot_class_bars, plot_losses, plot_recall_by_iou,
 from .provenance import provenance_rows
 from .recall_in_training import plot_recall_over_iterations, recall_over_iterations
 from .run import Run, read_run
-from .text import average_precision_by_class, duration, percent
+from .text import average_precision_by_class, duration, escape, percent
 
 __all__ = ["write_report"]
 

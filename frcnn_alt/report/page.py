@@ -1,4 +1,7 @@
-"""The frame of the report's page: HTML and CSS without any contents. No scripts, nothing loaded from elsewhere."""
+"""The frame of the report's page: HTML and CSS without any contents. No scripts, nothing loaded from elsewhere.
+
+A policy in the page forbids browsers both, whatever a name in a run's files might smuggle in.
+"""
 
 from string import Template
 
@@ -64,6 +67,7 @@ PAGE = Template(
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>{_STYLE}</style>

@@ -12,6 +12,7 @@ from typing import Dict, List, Tuple
 from detectron2.data.detection_utils import read_image
 from PIL import Image
 
+from ..safe_write import make_folder, replacing
 from .detections import ImageDetections, ImageQuality, image_quality, read_detections
 from .drawing import LabelledBox, class_color, draw_boxes, side_by_side
 
@@ -101,7 +102,7 @@ def save_pictures(path: str, output_dir: str, count: int = 6) -> Tuple[List[Pict
     Returns:
         The best, the worst, and for each image that could not be read one sentence that names it.
     """
-    os.makedirs(output_dir, exist_ok=True)
+    make_folder(output_dir)
     groups = dict(zip(("best", "worst"), choose_images(path, count)))
     wanted = {image_id for ids in groups.values() for image_id in ids}
     classes, images = read_detections(path)
@@ -110,15 +111,16 @@ def save_pictures(path: str, output_dir: str, count: int = 6) -> Tuple[List[Pict
         if image.image_id in wanted:
             try:
                 pictures[image.image_id] = draw_picture(image, classes)
-            except OSError as error:
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's
                 problems.append(f"{image.file_name} cannot be shown: {error}")
     saved: Dict[str, List[Picture]] = {group: [] for group in groups}
     for group, ids in groups.items():
         for picture in (pictures[image_id] for image_id in ids if image_id in pictures):
-            name = "".join(c if c.isalnum() or c in "-_." else "_" for c in picture.image_id)
+            name = "".join(c if c.isalnum() or c in "-_." else "_" for c in picture.image_id)[:80]
             file_name = f"{group}_{len(saved[group]) + 1}_{name}.jpg"
             both = side_by_side([picture.truth, picture.detected], _TITLES)
-            both.save(os.path.join(output_dir, file_name), quality=90)
+            with replacing(os.path.join(output_dir, file_name)) as file:
+                both.save(file, format="JPEG", quality=90)
             saved[group].append(replace(picture, file_name=file_name))
     return saved["best"], saved["worst"], problems
 

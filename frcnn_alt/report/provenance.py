@@ -1,10 +1,10 @@
 """Where a run's results come from: command, config, versions, machine, and hashes of what it wrote."""
 
 import shlex
-from html import escape
 from typing import Any, List, Tuple
 
 from .run import Run
+from .text import escape
 
 __all__ = ["provenance_rows"]
 
@@ -34,7 +34,7 @@ def provenance_rows(run: Run) -> List[Tuple[str, str]]:
 
 
 def _command(words: Any) -> str:
-    return _code(shlex.join(words) if isinstance(words, list) else words)
+    return _code(shlex.join(map(str, words)) if isinstance(words, list) else words)
 
 
 def _code(value: Any) -> str:

@@ -4,14 +4,17 @@ A run may be unfinished: what is not there yet is empty. Nothing here needs a mo
 """
 
 import json
-import math
 import os
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
 import yaml
 
+from ..safe_yaml import load_yaml
+from .json_values import as_number, as_numbers, as_texts, visible_data
 from .scalars import Curve, read_scalars
+from .text import visible
 
 __all__ = ["ReportError", "Run", "StepRecord", "read_run"]
 
@@ -130,18 +133,22 @@ def read_run(run_dir: str) -> Run:
             _read_step(run_dir, number, _marked(entry, manifest), recall.get(entry["name"]))
             for number, entry in enumerate(manifest["steps"], start=1)
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ReportError(f"{os.path.join(run_dir, _MANIFEST)}: a step's entry lacks or garbles {error}.") from error
-    seconds = results.get("seconds") or {step.name: step.seconds for step in steps if step.seconds is not None}
     detections = _find_detections(run_dir)
     test_datasets = _read_test_datasets(run_dir, [step.name for step in steps]) or list(detections)
+    try:
+        seconds = as_numbers(results.get("seconds") or {s.name: s.seconds for s in steps if s.seconds is not None})
+        box_results = _box_results(results, test_datasets)
+    except TypeError as error:
+        raise ReportError(f"{os.path.join(run_dir, _RESULTS)} lacks or garbles {error}.") from error
     return Run(
         path=run_dir,
-        name=manifest.get("name") or os.path.basename(os.path.abspath(run_dir)),
+        name=str(manifest.get("name") or visible(os.path.basename(os.path.abspath(run_dir)))),
         manifest=manifest,
         steps=steps,
         test_datasets=test_datasets,
-        box_results=_box_results(results, test_datasets),
+        box_results=box_results,
         seconds=seconds,
         detections=detections,
     )
@@ -154,11 +161,11 @@ def _read_json(run_dir: str, name: str) -> Optional[Dict[str, Any]]:
     try:
         with open(path, encoding="utf-8") as file:
             data = json.load(file)
-    except ValueError as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise ReportError(f"{path} is damaged: {error}") from error
     if not isinstance(data, dict):
         raise ReportError(f"{path} is damaged: it holds no JSON object")
-    return data
+    return visible_data(data)
 
 
 def _marked(entry: Dict[str, Any], manifest: Dict[str, Any]) -> Dict[str, Any]:
@@ -167,32 +174,36 @@ def _marked(entry: Dict[str, Any], manifest: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _read_step(run_dir: str, number: int, entry: Dict[str, Any], recall: Optional[Dict[str, Any]]) -> StepRecord:
+    name, kind, state = as_texts([entry["name"], entry["kind"], entry["state"]], list)
+    if os.path.basename(name) != name or name in ("", os.curdir, os.pardir):
+        raise TypeError(f"the name {reprlib.repr(name)}, which is no folder of the run's")
+    proposals_in, seconds, memory = (entry.get(key) for key in ("proposals_in", "seconds", "peak_memory_mib"))
     return StepRecord(
         number=number,
-        name=entry["name"],
-        kind=entry["kind"],
-        state=entry["state"],
-        started_from=dict(entry["started_from"]),
-        trained=list(entry["trained"]),
-        frozen=list(entry["frozen"]),
-        parameters=dict(entry.get("parameters") or {}),
-        ims_per_batch=entry["ims_per_batch"],
-        max_iter=entry["max_iter"],
-        base_lr=entry["base_lr"],
-        gamma=entry.get("gamma", 0.1),
-        lr_steps=list(entry["lr_steps"]),
-        proposals_in=entry.get("proposals_in"),
-        seconds=entry.get("seconds"),
-        peak_memory_mib=entry.get("peak_memory_mib"),
-        recall={name: _with_nan(values) for name, values in (recall or entry.get("recall") or {}).items()},
-        scalars={} if entry["state"] in _NOT_TRAINED else read_scalars(os.path.join(run_dir, entry["name"], _METRICS)),
+        name=name,
+        kind=kind,
+        state=state,
+        started_from=dict(as_texts(entry["started_from"], dict)),
+        trained=list(as_texts(entry["trained"], list)),
+        frozen=list(as_texts(entry["frozen"], list)),
+        parameters={key: as_number(value, int) for key, value in dict(entry.get("parameters") or {}).items()},
+        ims_per_batch=as_number(entry["ims_per_batch"], int),
+        max_iter=as_number(entry["max_iter"], int),
+        base_lr=as_number(entry["base_lr"]),
+        gamma=as_number(entry.get("gamma", 0.1)),
+        lr_steps=[as_number(step, int) for step in entry["lr_steps"]],
+        proposals_in=None if proposals_in is None else as_texts([proposals_in], list)[0],
+        seconds=None if seconds is None else as_number(seconds),
+        peak_memory_mib=None if memory is None else as_number(memory),
+        recall={dataset: as_numbers(values) for dataset, values in (recall or entry.get("recall") or {}).items()},
+        scalars={} if state in _NOT_TRAINED else read_scalars(os.path.join(run_dir, name, _METRICS)),
     )
 
 
 def _find_detections(run_dir: str) -> Dict[str, str]:
     root = os.path.join(run_dir, "inference")
     names = sorted(os.listdir(root)) if os.path.isdir(root) else []
-    files = {name: os.path.join(root, name, "detections.jsonl") for name in names}
+    files = {visible(name): os.path.join(root, name, "detections.jsonl") for name in names}
     return {name: path for name, path in files.items() if os.path.isfile(path)}
 
 
@@ -202,19 +213,16 @@ def _read_test_datasets(run_dir: str, step_names: List[str]) -> List[str]:
         if os.path.isfile(path):
             try:
                 with open(path, encoding="utf-8") as file:
-                    return list(yaml.safe_load(file)["DATASETS"]["TEST"])
-            except (yaml.YAMLError, KeyError, TypeError):
+                    return [visible(name) for name in as_texts(list(load_yaml(file)["DATASETS"]["TEST"]), list)]
+            except (yaml.YAMLError, OSError, KeyError, TypeError):
                 continue  # still being written, or somebody's own file
     return []
-
-
-def _with_nan(values: Dict[str, Optional[float]]) -> Dict[str, float]:
-    """NaN, which json has not and the engine writes as null: the AP of a class of which the test set has no object."""
-    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 def _box_results(results: Dict[str, Any], test_datasets: List[str]) -> Dict[str, Dict[str, float]]:
     """By data set; detectron2 leaves the data set's name out where there is only one."""
     if "bbox" in results:
-        return {test_datasets[0] if test_datasets else "test": _with_nan(results["bbox"])}
-    return {name: _with_nan(results[name]["bbox"]) for name in test_datasets if "bbox" in (results.get(name) or {})}
+        return {test_datasets[0] if test_datasets else "test": as_numbers(results["bbox"])}
+    of_data_sets = {name: results.get(name) for name in test_datasets}
+    found = {name: values for name, values in of_data_sets.items() if isinstance(values, dict)}
+    return {name: as_numbers(values["bbox"]) for name, values in found.items() if "bbox" in values}

@@ -42,11 +42,11 @@ def read_scalars(path: str) -> Dict[str, Curve]:
 def _json_lines(path: str) -> Iterator[Dict[str, Any]]:
     if not os.path.isfile(path):
         return
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for line in file:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict):
                 yield record

@@ -1,11 +1,32 @@
 """How the report writes numbers, the same in its tables, plots and pages."""
 
+import html
 import math
-from typing import Dict, List, Optional, Tuple
+import unicodedata
+from typing import Any, Dict, List, Optional, Tuple
 
-__all__ = ["average_precision_by_class", "duration", "three_figures", "percent"]
+__all__ = ["average_precision_by_class", "duration", "escape", "percent", "three_figures", "visible"]
 
 _CLASS_PREFIX = "AP50-"
+
+
+def visible(text: str) -> str:
+    """Return `text` with what cannot be seen written out as Python writes it: "\\u202e" turns the rest of a line round.
+
+    These are control characters but for the ends of lines, characters that change the direction of writing, other
+    formats without a shape, and halves of characters, which no file can hold.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\n\t"
+        else character
+        for character in text
+    )
+
+
+def escape(value: Any) -> str:
+    """Return any text as HTML that shows it, in an element or in a quoted attribute."""
+    return html.escape(visible(str(value)))
 
 
 def duration(seconds: Optional[float]) -> str:

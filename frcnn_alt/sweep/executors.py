@@ -16,12 +16,14 @@ from typing import IO, Any, Dict, List, Mapping, Optional, Protocol, Sequence
 import torch
 
 from ..engine import ConfigError
+from ..safe_write import naming_errors, write_text
 from .tasks import Task
 
 __all__ = ["ClusterExecutor", "Executor", "LocalExecutor"]
 
-# How long a stopped task may take to end by itself, in seconds.
-PATIENCE = 30
+# How long a stopped task may take to end by itself, in seconds: to finish an iteration and write a checkpoint, which
+# for VGG-16 has 1 GB.
+PATIENCE = 180
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
@@ -76,7 +78,8 @@ class LocalExecutor:
             environment["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
         if self.jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // self.jobs, 1)))
-        self._logs[task.name] = open(log, "wb")  # noqa: SIM115  closed when the task has ended
+        with naming_errors(log):
+            self._logs[task.name] = open(log, "wb")  # noqa: SIM115  closed when the task has ended
         self._running[task.name] = subprocess.Popen(
             [sys.executable, *task.command],
             stdin=subprocess.DEVNULL,
@@ -96,9 +99,9 @@ class LocalExecutor:
         return statuses
 
     def stop(self) -> None:
-        """Interrupt all processes, and kill those that have not ended after half a minute."""
+        """Tell all tasks to stop, and kill those that have not ended after `PATIENCE`, with all their processes."""
         for run in self._running.values():
-            _signal_group(run, signal.SIGINT)
+            run.send_signal(signal.SIGTERM)  # SIGINT is ignored by what a script has started in the background
         until = time.monotonic() + PATIENCE
         for run in self._running.values():
             try:
@@ -161,8 +164,10 @@ class ClusterExecutor:
             if job.done():
                 failure = job.exception()
                 statuses[name] = 0 if failure is None else 1
-                with open(self._logs.pop(name), "w") as file:
-                    file.write("\n".join(self._said(job) + ([str(failure)] if failure is not None else [])))
+                write_text(
+                    self._logs.pop(name),
+                    "\n".join(self._said(job) + ([str(failure)] if failure is not None else [])),
+                )
                 del self._running[name]
         return statuses
 

@@ -1,12 +1,12 @@
 """The page of a sweep: one self-contained HTML file with every table, its plots, the statements, and the provenance."""
 
-from html import escape
 from typing import List, Mapping, Sequence
 
 from ..report.elements import Plot, plots
 from ..report.elements import table as html_table
 from ..report.page import PAGE
 from ..report.row_plots import PlottedRow, plot_rows
+from ..report.text import escape, visible
 from .plan import SweepPlan
 from .render import Grid, cells_of, label_of, problems_of, statements_of
 from .results import Comparison, RowResult
@@ -47,11 +47,12 @@ def _grid(grid: Grid, numbers_from: int) -> str:
 def _row_plots(result: TableResult) -> List[Plot]:
     items: List[Plot] = []
     for metric in result.table.metrics:
+        shown = visible(metric)
         rows = [
-            PlottedRow(label_of(row), one.values[metric].paper, list(one.values[metric].by_seed.values()))
+            PlottedRow(visible(label_of(row)), one.values[metric].paper, list(one.values[metric].by_seed.values()))
             for row, one in zip(result.table.rows, result.results)
         ]
-        items.append((f"{metric} of every row", lambda theme, r=rows, m=metric: plot_rows(r, m, theme)))
+        items.append((f"{shown} of every row", lambda theme, r=rows, m=shown: plot_rows(r, m, theme)))
     return items
 
 

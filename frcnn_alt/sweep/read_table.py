@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
 
 import yaml
-from fvcore.common.config import CfgNode
 
 from ..engine import ConfigError
+from ..safe_yaml import load_yaml, load_yaml_with_base
 from .table import EXTERNAL_PROPOSALS, MEASURES, OWN_KEYS, Network, Row, Statement, Table
 from .tasks import from_here
 from .values import value_at
@@ -24,7 +24,7 @@ _FLAGS = ("trained", "nearly")
 _NUMBERS = {"boxes": 1, "draws": 1}
 # A row of one measure has nothing to say in these.
 _NOT_OF = {"recall": ("test", "boxes"), "time": ("proposals", "proposal_test", "draws"), "detections": ()}
-_NAME = re.compile(r"[\w.+-]+")  # becomes a part of file names
+_NAME = re.compile(r"\w[\w.+-]*")  # becomes a part of file names
 
 
 def read_table(path: str, bases: Optional[Mapping[str, str]] = None) -> Table:
@@ -41,9 +41,9 @@ def read_table(path: str, bases: Optional[Mapping[str, str]] = None) -> Table:
     if not os.path.isfile(path):
         raise ConfigError(f"Table file not found: {path}")
     try:
-        content = CfgNode.load_yaml_with_base(path)
+        content = load_yaml_with_base(path)
         with open(path, encoding="utf-8") as file:
-            under = yaml.safe_load(file)
+            under = load_yaml(file)
     except (yaml.YAMLError, OSError, AttributeError, RecursionError, TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"{path} cannot be read as a table: {error}") from error
     return _Reader(path).table(content, under, dict(bases or {}))

@@ -1,46 +1,24 @@
 """Running a plan: each task as soon as what it needs is done; one that fails stops only those that rest on it."""
 
-import contextlib
-import fcntl
 import os
 import time
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, List, Optional
 
-from ..engine import ConfigError
+from ..engine.folder_lock import held_folder
 from ..report.text import duration
+from ..safe_write import make_folder
 from .executors import Executor
 from .plan import SweepPlan
 from .tasks import TRAIN, Task
 from .write import note_provenance
 
-__all__ = ["locked", "run_sweep"]
+__all__ = ["run_sweep"]
 
 DONE, FAILED, SKIPPED, RUNNING, WAITING = "done", "failed", "skipped", "running", "waiting"
 SECONDS_BETWEEN_LOOKS = 0.2
+LOCK_FILE = "sweep.lock"
 # Lines of a failed task's log that are shown.
 LAST_LINES = 6
-
-
-@contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Hold the sweep's folder while the block runs.
-
-    Raises:
-        ConfigError: another sweep holds it, or it cannot be written to.
-    """
-    try:
-        os.makedirs(folder, exist_ok=True)
-        lock = open(os.path.join(folder, "sweep.lock"), "w")  # noqa: SIM115  closed below
-    except OSError as error:
-        raise ConfigError(f"--output {folder} cannot be written to: {error}.") from error
-    with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"{folder} is being filled by another sweep: wait for it, or choose another --output."
-            ) from error
-        yield
 
 
 class _Run:
@@ -59,7 +37,7 @@ class _Run:
         return [name for name, of_task in self.states.items() if of_task == state]
 
     def run(self) -> Dict[str, str]:
-        os.makedirs(self.logs, exist_ok=True)
+        make_folder(self.logs)
         if self._named(DONE):
             self.say(f"{len(self._named(DONE))} of {len(self.states)} tasks are done already")
         while self._named(WAITING) or self._named(RUNNING):
@@ -162,7 +140,7 @@ def run_sweep(plan: SweepPlan, executor: Executor, say: Callable[[str], None] = 
         ConfigError: another sweep is at work in the folder.
         KeyboardInterrupt: after everything that ran has been stopped.
     """
-    with locked(plan.folder):
+    with held_folder(plan.folder, "--output", what="another sweep", file_name=LOCK_FILE):
         note_provenance(plan)
         try:
             return _Run(plan, executor, say).run()

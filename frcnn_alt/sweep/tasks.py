@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..engine.manifest import write_json
+from ..safe_write import make_folder
 
 __all__ = ["TRAIN", "Task", "TaskMarks", "from_here"]
 
@@ -109,7 +110,7 @@ class TaskMarks:
     def set(self, name: str, seconds: Optional[float]) -> None:
         """Mark the task as done."""
         task = self.tasks[name]
-        os.makedirs(self.folder, exist_ok=True)
+        make_folder(self.folder)
         made = {
             "command": list(task.command),
             "config": task.config,

@@ -9,6 +9,7 @@ from typing import Dict, List, Mapping
 from ..engine.machine import describe_machine, describe_versions
 from ..engine.manifest import write_json
 from ..report.files import write_text
+from ..safe_write import make_folder
 from .page import TableResult, sweep_page
 from .plan import SweepPlan
 from .recall_plots import recall_plots
@@ -33,7 +34,7 @@ def _provenance(plan: SweepPlan) -> Dict[str, str]:
 
 def note_provenance(plan: SweepPlan) -> None:
     """Note in the sweep's folder on what, and by which command, it is run; the tables tell so."""
-    os.makedirs(plan.folder, exist_ok=True)
+    make_folder(plan.folder)
     write_json(_provenance(plan), os.path.join(plan.folder, _PROVENANCE))
 
 

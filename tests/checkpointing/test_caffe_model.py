@@ -74,3 +74,9 @@ def test_every_truncation_is_noticed(tmp_path):
 def test_a_repeated_layer_with_the_same_weights_is_one(tmp_path):
     content = layer("a", [np.ones(2)]) * 2
     assert list(read_caffe_layers(_write(tmp_path / "a.caffemodel", content))) == ["a"]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    content = net({"conv1": [np.ones(2)]}).replace(b"conv1", b"\xff\xfe\xfd\xfc\xfb")
+    with pytest.raises(CheckpointError, match="a.caffemodel is damaged: the name of one of its layers is no text"):
+        read_caffe_layers(_write(tmp_path / "a.caffemodel", content))

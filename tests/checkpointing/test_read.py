@@ -92,3 +92,21 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(Exception, match="pickle"):
         write_checkpoint({"model": {"x": lambda: None}}, path)
     assert file_sha256(path) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": [1]},
+        {"model": {"weight": np.zeros(2)}, "frcnn_alt": [1]},
+        {"model": {"weight": np.array(["text"])}},
+        {"model": {"weight": np.array([None, 1])}},
+        {"blobs": 3},
+        {"model": {3: np.zeros(2)}},
+    ],
+)
+def test_a_pkl_of_other_things_is_named(tmp_path, content):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError, match="a.pkl"):
+        read_checkpoint(str(path))

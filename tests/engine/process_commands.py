@@ -54,3 +54,25 @@ def fail(args, rank, how):
 
 def places(folder):
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def train_while_an_image_breaks(args, images, output, image, what):
+    """A miniature run in which an image vanishes at the second iteration of step 1."""
+    from frcnn_alt.engine import StepTrainer
+
+    from miniature import run, tiny_config
+
+    own_folder(args)
+    cfg = tiny_config(images, output, exact=True)
+    cfg.DATALOADER.UNREADABLE_IMAGES = what
+    cfg.SCHEDULE.STEP1.MAX_ITER = 8
+    stock = StepTrainer.run_step
+
+    def run_step(trainer):
+        if trainer.cfg.OUTPUT_DIR.endswith("step1_rpn") and trainer.iter == 1 and comm.is_main_process():
+            os.rename(image, f"{image}.away")
+        stock(trainer)
+
+    StepTrainer.run_step = run_step
+    run(cfg)
+    return 0

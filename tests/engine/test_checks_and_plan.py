@@ -63,6 +63,7 @@ def test_base_configs_have_no_contradictions():
         ("INPUT.MIN_SIZE_TRAIN", ()),
         ("DATALOADER.NUM_WORKERS", -1),
         ("SOLVER.CHECKPOINT_PERIOD", 0),
+        ("SOLVER.NONFINITE_SKIPS", -1),
         ("SOLVER.LR_SCHEDULER_NAME", "Multistep"),
         ("MODEL.DEVICE", "gpu"),
         ("SCHEDULE.STEP1.STEPS", (2, 1)),

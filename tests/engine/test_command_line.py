@@ -113,7 +113,7 @@ def test_evaluating_lists_what_it_does_not_use(folder, capfd):
     checkpoint["model"]["roi_heads.mask_head.weight"] = torch.zeros(1)
     torch.save(checkpoint, weights)
     capfd.readouterr()
-    assert main(_run(folder, "--eval-only", "OUTPUT_DIR", str(output))) == 0
+    assert main(_run(folder, "--eval-only", "MODEL.WEIGHTS", str(weights))) == 0
     assert f"{weights}: not used are roi_heads.mask_head.weight" in "".join(capfd.readouterr())
 
 

@@ -102,6 +102,11 @@ def test_schedules_of_ones_own(function, message, config):
         ("SCHEDULE.NAME", "five_step", "SCHEDULE.NAME is 'five_step', which is not registered; registered are"),
         ("SCHEDULE.STEP3.MAX_ITER", 0, "SCHEDULE.STEP3.MAX_ITER is 0: a training needs at least 1 iteration"),
         ("SCHEDULE.ROUNDS", 0, "SCHEDULE.ROUNDS is 0: steps 3 and 4 are run once or more often"),
+        (
+            "SCHEDULE.ROUNDS",
+            10**9,
+            "SCHEDULE.ROUNDS is 1000000000: steps 3 and 4 are run once or more often, up to 100",
+        ),
         ("SCHEDULE.SOLVER_OF_STEPS", "mine", "SCHEDULE.SOLVER_OF_STEPS is 'mine'; it is one of 'own', 'SOLVER'"),
         (
             "SCHEDULE.STEP2.OPTS",

@@ -51,7 +51,9 @@ def test_detections_are_left_alone():
     assert "instances" in output
 
 
-@pytest.mark.parametrize("pairs", [["loss_cls"], [0.5, "loss_cls"], ["loss_cls", -1.0], ["loss_cls", "half"]])
+@pytest.mark.parametrize(
+    "pairs", [["loss_cls"], [0.5, "loss_cls"], ["loss_cls", -1.0], ["loss_cls", "half"], ["loss_cls", (1, 2)]]
+)
 def test_pairs_that_are_none_are_told(pairs):
     cfg = get_cfg()
     cfg.SOLVER.LOSS_WEIGHTS = pairs

@@ -8,7 +8,8 @@ import shlex
 from frcnn_alt import get_cfg
 from frcnn_alt.data import DatasetError, load_dataset_dicts, register_datasets
 from frcnn_alt.engine import ConfigError, make_proposals
-from frcnn_alt.engine.make_proposals import import_set, keys_to_set, make_sets_by_rpn, make_sets_from_pixels
+from frcnn_alt.engine.make_proposals import import_set, make_sets_by_rpn, make_sets_from_pixels
+from frcnn_alt.engine.stored_proposals import keys_to_set
 from frcnn_alt.proposals import EdgeBoxes, ProposalSet, ProposalSetError, SelectiveSearch, import_proposals
 
 import numpy as np

@@ -65,9 +65,9 @@ def test_manifest_round_trip(tmp_path):
         "step1_rpn",
         state="finished",
         outputs={
-            "model": {"sha256": "ff"},
-            "proposals": {"a": {"sha256": "ee"}},
-            "flipped_proposals": {"a": {"sha256": "dd"}},
+            "model": {"path": "a", "sha256": "ff"},
+            "proposals": {"a": {"path": "a", "sha256": "ee"}},
+            "flipped_proposals": {"a": {"path": "a", "sha256": "dd"}},
         },
     )
     again = Manifest.read(str(tmp_path))

@@ -1,6 +1,7 @@
 """Pre-training: it learns, its file fits the detector, and a run that is cut and resumed ends with the same weights."""
 
 import os
+import signal
 
 from frcnn_alt import get_cfg
 from frcnn_alt.checkpointing import read_checkpoint
@@ -9,9 +10,12 @@ from frcnn_alt.data.shapes import make_shapes
 from frcnn_alt.engine import ConfigError
 from frcnn_alt.engine import pretrain as module
 from frcnn_alt.engine.manifest import command_of_weights
+from frcnn_alt.engine.nonfinite import NonFiniteError
 from frcnn_alt.engine.pretrain import pretrain, working_folder
 from frcnn_alt.engine.pretrain_data import open_classification_data
 from frcnn_alt.engine.pretrain_init import initialize_from_images
+from frcnn_alt.engine.saved_batch import read_batch
+from frcnn_alt.engine.stopping import Stopped
 from frcnn_alt.modeling.classifier import BackboneClassifier
 
 import numpy as np
@@ -228,3 +232,50 @@ def test_command_line(shapes_root, tmp_path, monkeypatch, capsys):
     assert set(_weights(str(tmp_path / "out.pth")))
     assert command_of_weights(str(tmp_path / "out.pth")) == ["tools/pretrain_backbone.py", "--config-file", "tiny.yaml"]
     assert "Wrote" in (tmp_path / "out.pretrain" / "log.txt").read_text()
+
+
+def test_pre_training_is_stopped_with_a_checkpoint_and_gone_on_with(shapes_root, tmp_path, monkeypatch):
+    cfg, path = _crops_config(shapes_root, MAX_ITER=8), str(tmp_path / "stopped.pth")
+    cfg.SOLVER.CHECKPOINT_PERIOD = 5000
+    uninterrupted = _weights(pretrain(cfg, str(tmp_path / "whole.pth")))
+    stock = module.PretrainTrainer.run_step
+
+    def run_step(trainer):
+        if trainer.iter == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        stock(trainer)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(module.PretrainTrainer, "run_step", run_step)
+    checkpoint = os.path.join(working_folder(path), "model_0000004.pth")
+    message = f"stopped by SIGTERM in pre-training after iteration 5 of 8; checkpoint: {checkpoint}"
+    with pytest.raises(Stopped, match=message):
+        pretrain(cfg, path)
+    assert os.path.isfile(checkpoint) and signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.undo()
+    resumed = _weights(pretrain(cfg, path, resume=True))
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+
+
+def test_a_loss_that_is_nan_stops_pre_training_and_names_the_files(tmp_path, image_folder, monkeypatch):
+    """The images of iteration 3 are those that the loader has shown there; what is resumed ends as undisturbed."""
+    cfg = _config(DATA=image_folder)
+    shown, stock = [], BackboneClassifier.forward
+
+    def forward(model, batch):
+        shown.append(batch[0])
+        losses = stock(model, batch)
+        return {name: loss * float("nan") for name, loss in losses.items()} if len(shown) == 4 else losses
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BackboneClassifier, "forward", forward)
+        with pytest.raises(NonFiniteError, match=r"iteration 3: loss_cls is nan. Images: .*\.png.* PRETRAIN.BASE_LR"):
+            pretrain(cfg, str(tmp_path / "cut.pth"))
+    batch = read_batch(os.path.join(working_folder(str(tmp_path / "cut.pth")), "nonfinite_batch_0000003.pth"))
+    assert torch.equal(batch["tensors"][0], shown[3]) and len(batch["names"]) == len(shown[3])
+    labels = [sorted(HUES).index(os.path.basename(os.path.dirname(name))) for name in batch["names"]]
+    assert labels == batch["tensors"][1].tolist()
+    pretrain(cfg, str(tmp_path / "cut.pth"), resume=True)
+    pretrain(cfg, str(tmp_path / "whole.pth"))
+    cut, whole = (read_checkpoint(str(tmp_path / name))["model"] for name in ("cut.pth", "whole.pth"))
+    assert all(torch.equal(cut[name], whole[name]) for name in whole)

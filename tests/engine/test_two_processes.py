@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from functools import partial
 
 from frcnn_alt.checkpointing import hash_tensors, read_checkpoint
@@ -172,13 +173,14 @@ def test_a_mistake_that_the_main_process_finds_ends_all(yaml_file, whole_run):
     assert command_line(yaml_file) == 2  # without --resume, in a folder that holds a run
 
 
-def killed(args, step, iteration):
-    """`main` whose second process is killed in the middle of a step."""
+def killed(args, step, iteration, number=signal.SIGKILL, said=os.devnull):
+    """`main` whose second process is sent a signal in the middle of a step; what is said then goes to a file."""
+    sys.stderr = open(said, "a", buffering=1)  # noqa: SIM115
     stock = StepTrainer.run_step
 
     def run_step(trainer):
         if not comm.is_main_process() and trainer.cfg.OUTPUT_DIR.endswith(step) and trainer.iter == iteration:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         stock(trainer)
 
     StepTrainer.run_step = run_step
@@ -193,6 +195,21 @@ def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(step, yaml_file
     assert command_line(yaml_file, "--resume", *output) == 0
     assert hash_of(tmp_path) == hash_of(whole_run)
     assert results_of(tmp_path)["bbox"] == results_of(whole_run)["bbox"]
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_iteration(yaml_file, whole_run, tmp_path):
+    output, longer = ["OUTPUT_DIR", str(tmp_path)], ["SCHEDULE.STEP1.MAX_ITER", "12", "SOLVER.CHECKPOINT_PERIOD", "99"]
+    file = tmp_path / "said"
+    stop = partial(killed, step="step1_rpn", iteration=6, number=signal.SIGTERM, said=file)
+    assert command_line(yaml_file, *output, *longer, function=stop) == 128 + signal.SIGTERM
+    checkpoint = tmp_path / "step1_rpn" / "model_0000006.pth"  # its own ones come after every third
+    said = file.read_text()
+    told = f"stopped by SIGTERM in step1_rpn after iteration 7 of 12; checkpoint: {checkpoint}; the same command with "
+    assert said.count("stopped by") == 1 and told in said and "Traceback" not in said
+    assert read_checkpoint(str(checkpoint))["iteration"] == 6
+    assert json.loads((tmp_path / "manifest.json").read_text())["steps"][0]["seconds"] > 0
+    assert command_line(yaml_file, "--resume", "--steps", "1", *output, *longer) == 0
+    assert [path.name for path in checkpoint.parent.glob("model_*")] == ["model_final.pth"]
 
 
 def test_two_processes_evaluate_what_one_evaluates(yaml_file, whole_run):

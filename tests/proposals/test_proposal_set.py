@@ -5,7 +5,7 @@ import os
 import pickle
 import tracemalloc
 
-from frcnn_alt.proposals import ProposalSet, ProposalSetError, ProposalSetWriter
+from frcnn_alt.proposals import ProposalSet, ProposalSetError, ProposalSetWriter, merge_proposal_sets
 
 import numpy as np
 import pytest
@@ -142,3 +142,38 @@ def test_damaged_index(tmp_path):
         index.write_text(text)
         with pytest.raises(ProposalSetError, match=complaint):
             ProposalSet(tmp_path / "set")
+
+
+def test_a_set_that_is_cut_while_it_is_read_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    proposals = write(tmp_path / "set", IMAGES)
+    assert len(proposals["b"][0]) == len(IMAGES["b"][0])
+    (file,) = (tmp_path / "set").glob("boxes-*.float32")
+    os.truncate(file, 16)
+    with pytest.raises(ProposalSetError, match="boxes-.* was cut after it was opened"):
+        proposals["000007"]
+    proposals.close()
+    file.unlink()
+    with pytest.raises(ProposalSetError, match="boxes-.* cannot be read any more: No such file"):
+        proposals["000007"]
+
+
+def test_merging_many_parts_keeps_few_files_open(tmp_path, monkeypatch):
+    parts = []
+    for number in range(30):
+        write(
+            tmp_path / f"part{number}",
+            {f"{number} {k}": random_proposals(np.random.default_rng(int(k)), 3) for k in "01"},
+        )
+        parts.append(tmp_path / f"part{number}")
+    most, stock = [], ProposalSet.__getitem__
+
+    def read(proposals, image_id):
+        found = stock(proposals, image_id)
+        most.append(len(os.listdir("/proc/self/fd")))
+        return found
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(ProposalSet, "__getitem__", read)
+    merged = merge_proposal_sets(parts, tmp_path / "set", [f"{n} {k}" for k in "01" for n in range(30)])
+    assert len(merged) == 60 and max(most) <= before + 4  # two of a part, two of the set that is written
+    merged.verify()

@@ -9,7 +9,10 @@ from planning import altered, plan_of
 def _begin(folder, steps):
     """A run's manifest: step -> folder of the run that gave it, or "" of one that is trained there."""
     os.makedirs(folder)
-    entries = [{"name": name, **({"given": {"run": run}} if run else {})} for name, run in steps.items()]
+    entries = [
+        {"name": name, "state": "running", **({"given": {"run": run, "path": "a", "sha256": "b"}} if run else {})}
+        for name, run in steps.items()
+    ]
     with open(os.path.join(folder, "manifest.json"), "w") as file:
         json.dump({"version": 1, "steps": entries}, file)
 

@@ -6,8 +6,9 @@ import sys
 import time
 
 from frcnn_alt.engine import ConfigError
+from frcnn_alt.engine.folder_lock import held_folder
 from frcnn_alt.sweep.executors import LocalExecutor
-from frcnn_alt.sweep.run import locked, run_sweep
+from frcnn_alt.sweep.run import LOCK_FILE, run_sweep
 
 import pytest
 from scripted import ScriptedSweep
@@ -57,9 +58,10 @@ def test_a_task_whose_words_alone_have_changed_is_done_anew(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written to"), locked(str(tmp_path / "file" / "sweep")):
-        pass
+    sweep = ScriptedSweep(tmp_path / "scripts", CHAIN)
+    (tmp_path / "scripts" / "sweep").write_text("")
+    with pytest.raises(ConfigError, match="--output .* cannot be made"):
+        sweep.run()
 
 
 def test_a_task_whose_folder_is_gone_is_done_anew(tmp_path):
@@ -165,12 +167,11 @@ def _is_alive(pid):
 
 
 def test_two_sweeps_in_one_folder(tmp_path):
-    with locked(str(tmp_path)), pytest.raises(ConfigError, match="being filled by another sweep"), locked(
-        str(tmp_path)
-    ):
-        pass
-    with locked(str(tmp_path)):
-        pass
+    sweep = ScriptedSweep(tmp_path, {"a": []})
+    message = f"another sweep is at work in {tmp_path}/sweep, process .*: wait for it, or choose another --output"
+    with held_folder(sweep.plan().folder, "", file_name=LOCK_FILE), pytest.raises(ConfigError, match=message):
+        sweep.run()
+    assert sweep.run()[2] == ["a"]
 
 
 def test_the_time_left_is_known_once_every_kind_is(tmp_path):

@@ -152,4 +152,4 @@ def test_words_that_name_no_set_and_numbers_that_are_none(evaluate, tmp_path):
         assert status == 2 and "Name proposal sets as METHOD=FOLDER" in printed
     for limits in (["0"], ["many"]):
         status, printed = evaluate("RPN=folder", "--limits", *limits)
-        assert status == 2 and "error:" in printed
+        assert status == 2 and "error: --limits takes numbers of proposals" in printed

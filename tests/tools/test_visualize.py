@@ -1,10 +1,13 @@
 """tools/visualize.py: what it draws, where, and what it says when it cannot."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
 from frcnn_alt import get_cfg
+from frcnn_alt.engine import ConfigError
+from frcnn_alt.engine.saved_batch import save_batch
 from frcnn_alt.report.pictures import SCORE_THRESHOLD
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 import torch
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
 from PIL import Image
 from scripts import load_script
 
@@ -206,11 +210,13 @@ def test_overrides_after_the_input(tool):
         assert args.input == ["a.jpg", "b.jpg"] and args.opts == ["MODEL.DEVICE", "cpu", "SEED", "1"]
 
 
-def test_mistakes_end_without_traceback(tool, network, monkeypatch, tmp_path):
+def test_mistakes_end_without_traceback(tool, network, monkeypatch, capsys, tmp_path):
     arguments = ["--config-file", str(network), "--input", str(tmp_path / "absent"), "--output", str(tmp_path / "x")]
     monkeypatch.setattr(sys, "argv", ["visualize.py", *arguments])
-    with pytest.raises(SystemExit, match="error: --input .*absent: there is no such file or folder"):
+    with pytest.raises(SystemExit) as ended:
         tool.main()
+    assert ended.value.code == 2
+    assert re.fullmatch("error: --input .*absent: there is no such file or folder.\n", capsys.readouterr().err)
 
 
 def test_class_names(tool):
@@ -221,3 +227,32 @@ def test_class_names(tool):
     assert tool.class_names(cfg) == list(CLASSES)
     cfg.DATASETS.VOC_LAYOUT.CLASSES, cfg.DATASETS.TEST, cfg.MODEL.ROI_HEADS.NUM_CLASSES = (), (), 2
     assert tool.class_names(cfg) == ["class 0", "class 1"]
+
+
+def test_a_saved_batch_is_drawn_as_the_network_got_it(visualize, tmp_path, capsys):
+    """Its colours are in the order of INPUT.FORMAT, BGR; its objects are in the coordinates of its pixels."""
+    blue = torch.zeros(3, 84, 112, dtype=torch.uint8)
+    blue[0] = 255
+    instances = Instances((84, 112), gt_boxes=Boxes(torch.tensor([[20.0, 10.0, 60.0, 50.0]])))
+    instances.gt_classes = torch.tensor([1])
+    inputs = [{"image": blue, "file_name": "/data/sky.png", "image_id": 7, "instances": instances}]
+    path = str(tmp_path / "nonfinite_batch_0000003.pth")
+    save_batch(path, inputs, [], {"iteration": 3, "seed": 1, "losses": {"loss_cls": 1.0}, "first_nonfinite": "fc7"})
+    assert visualize("--batch", path) == 0
+    assert "iteration 3" in capsys.readouterr().out
+    drawn = np.asarray(Image.open(tmp_path / "drawn" / "0_sky.jpg").convert("RGB")).astype(int)
+    scale = drawn.shape[1] / 112
+    assert drawn[-5, -5, 2] > 200 and drawn[-5, -5, 0] < 60
+    differs = np.abs(drawn - drawn[-5, -5]).sum(axis=2) > 100
+    columns = np.flatnonzero(differs[int(45 * scale)]) / scale  # below the label
+    assert abs(columns.min() - 20) < 2 and abs(columns.max() - 60) < 2
+
+
+def test_a_file_that_is_no_batch(visualize, network, tmp_path):
+    with pytest.raises(ConfigError, match="there is no such batch"):
+        visualize("--batch", tmp_path / "nothing.pth")
+    with pytest.raises(ConfigError, match="model_final.pth is no saved batch"):
+        visualize("--batch", network.parent / "model_final.pth")
+    (tmp_path / "text.pth").write_text("no")
+    with pytest.raises(ConfigError, match="text.pth cannot be read as a saved batch"):
+        visualize("--batch", tmp_path / "text.pth")

@@ -1,0 +1,22 @@
+"""Names of files that stand in a data set's own files, which may lead anywhere: only those inside its folder are used.
+
+Otherwise somebody else's annotations decide which files of this machine are opened, and what is seen in the pictures of
+a report. Links are followed, wherever they lead: data sets of links to images are common, and a link is made by whoever
+puts a folder in its place, not by what is written in a file.
+"""
+
+import os
+
+__all__ = ["leads_outside"]
+
+
+def leads_outside(name: str, folder: str) -> bool:
+    """Whether `name`, as it stands in a file, is a path to somewhere outside `folder`: by "..", or as an absolute one.
+
+    Args:
+        name: relative to `folder`, or absolute; one that lies inside `folder` is in order, however it is written.
+        folder: where names are looked for.
+    """
+    top = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(top, name))
+    return path != top and not path.startswith(top.rstrip(os.sep) + os.sep)
