@@ -78,13 +78,22 @@ def handled(handler: Handler) -> Iterator[None]:
             signal.signal(number, one)
 
 
-def stops_at_once() -> contextlib.AbstractContextManager:
+@contextlib.contextmanager
+def stops_at_once() -> Iterator[None]:
     """A context in which SIGINT and SIGTERM raise `Stopped` where they find the program."""
+    came = []
 
     def stop(number: int, _: Optional[FrameType]) -> None:
+        came.append(number)
         raise Stopped(number)
 
-    return handled(stop)
+    with handled(stop):
+        try:
+            yield
+        except Exception as error:
+            if came:  # libraries that are stopped in the middle of something may turn it into an error of their own
+                raise Stopped(came[0]) from error
+            raise
 
 
 class StopRequest:

@@ -197,3 +197,17 @@ def test_restarting_is_gone_on_with_without_restarting(tmp_path, capsys):
     args.restart_from = "2"
     assert run_command_line(interrupted, args) == 143
     assert "with --resume in place of --restart-from goes on" in capsys.readouterr().err
+
+
+def test_a_library_that_makes_an_error_of_its_own_of_a_stop(capsys):
+    """As omegaconf does, whose cleaning up fails where it is interrupted."""
+
+    def run():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            raise AttributeError("'NoneType' object has no attribute '_invalidate_flags_cache'")
+
+    assert guarded(run) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
