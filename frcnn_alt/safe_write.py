@@ -160,6 +160,9 @@ def new_folder(path: PathLike) -> Iterator[str]:
             os.rename(partial, path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
+            if os.path.lexists(old) and not os.path.lexists(path):
+                with contextlib.suppress(OSError):
+                    os.rename(old, path)
             raise
     sync_folder(os.path.dirname(path) or ".")
     shutil.rmtree(old, ignore_errors=True)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from scripts import load_script
+from scripts import REPOSITORY, load_script
 
 FAST = ["proposal_set", "caffemodel", "voc_annotation", "voc_split", "coco_json", "manifest", "detections"]
 FAST += ["pickled_checkpoint", "pickled_proposals", "mean_image"]
@@ -17,7 +17,9 @@ def fuzz():
 @pytest.fixture(scope="module")
 def fuzz_targets():
     pytest.importorskip("scipy.io", reason="seed files are written by scipy")
-    return load_script("benchmarks/fuzz_targets.py")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))  # as for a script that is run
+        return load_script("benchmarks/fuzz_targets.py")
 
 
 @pytest.mark.parametrize("name", FAST)

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+from pathlib import Path
 
 from frcnn_alt.checkpointing import read_checkpoint, write_checkpoint
 from frcnn_alt.proposals import ProposalSet, ProposalSetWriter
@@ -138,3 +139,20 @@ def test_an_image_that_was_written_half_makes_no_set(tmp_path, monkeypatch):
         writer.add("b", np.zeros((1, 4)), np.zeros(1))
     writer.__exit__(None, None, None)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_whose_place_cannot_be_taken_is_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "page").write_text("old")
+    stock, names = os.rename, []
+
+    def rename(source, target):
+        names.append(str(target))
+        if len(names) == 2:
+            raise OSError(errno.EIO, "the disk fails")
+        stock(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(WriteError, match="report"), new_folder(tmp_path / "report") as folder:
+        (Path(folder) / "page").write_text("new")
+    assert (tmp_path / "report" / "page").read_text() == "old" and os.listdir(tmp_path) == ["report"]

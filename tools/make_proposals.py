@@ -18,6 +18,7 @@ from typing import List, Optional
 
 from frcnn_alt.engine.command_line import run_command_line
 from frcnn_alt.engine.defaults import setup_cfg
+from frcnn_alt.engine.folder_lock import held_folder
 from frcnn_alt.engine.make_proposals import import_set, make_sets_by_rpn, make_sets_from_pixels
 from frcnn_alt.engine.output_folder import check_output_folder, tidied_if_refused
 from frcnn_alt.engine.processes import log_processes
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         find_trained_network(cfg, args)
     check_output_folder(args.output, "--output")
     try:
-        with tidied_if_refused(args.output):
+        with tidied_if_refused(args.output), held_folder(args.output, "--output", what="another command"):
             with naming_errors(args.output):
                 for name in ("detectron2", "fvcore", "frcnn_alt"):
                     setup_logger(args.output, distributed_rank=comm.get_rank(), name=name)

@@ -198,7 +198,7 @@ def visualize(args: argparse.Namespace) -> int:
     for file in files:
         try:
             image = read_image(file, format="BGR")
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             print(f"skipped {file}: {error}", file=sys.stderr)
             continue
         prediction = predictor(image)

@@ -15,7 +15,7 @@ from .loader import (
 )
 from .problems import DatasetError, Problem
 from .register import register_datasets
-from .unreadable import SkippingLoader, forget_skipped_images, skipped_images
+from .unreadable import SkippingLoader, UnreadableImages, forget_skipped_images, skipped_images
 from .validate import check_datasets
 from .worker import begin_worker
 
@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "SeededBatchSampler",
     "SkippingLoader",
+    "UnreadableImages",
     "begin_worker",
     "build_test_loader",
     "build_train_loader",

@@ -19,6 +19,7 @@ __all__ += ["image_facts", "image_files_of", "image_size"]
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 MISSING_IMAGE, UNREADABLE_IMAGE = "missing image", "unreadable image"  # kinds of problems
+UNSUITABLE_IMAGE = "image that would be read wrongly"
 
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -38,12 +39,14 @@ class ImageFacts(NamedTuple):
     Attributes:
         size: (width, height) in pixels as detectron2 will read the image (EXIF rotation applied), None if it cannot.
         orientation: EXIF's, 1 to 8; 1 is as the pixels lie, and where nothing is said.
-        problem: why it cannot be read, a clause that begins with "it"; "" if it can.
+        problem: why it cannot be used, a clause that begins with "it"; "" if it can.
+        kind: of that problem.
     """
 
     size: Optional[Tuple[int, int]] = None
     orientation: int = 1
     problem: str = ""
+    kind: str = UNREADABLE_IMAGE
 
 
 def image_files_of(folder: str) -> List[str]:
@@ -77,14 +80,14 @@ def image_facts(file_name: str) -> ImageFacts:
             width, height = image.size
             orientation = _orientation(image)
             if orientation > 1 and image.format == "TIFF":
-                return ImageFacts(problem=_TURNED_TWICE)
+                return ImageFacts(problem=_TURNED_TWICE, kind=UNSUITABLE_IMAGE)
             if orientation in _SIDEWAYS:
                 width, height = height, width
             marker = _END_OF_FILE.get(image.format)
             if marker is not None and marker not in _tail(file_name):
                 image.load()
             if image.mode.startswith(_WIDE_MODES):
-                return ImageFacts(problem=_too_many_bits(image.mode))
+                return ImageFacts(problem=_too_many_bits(image.mode), kind=UNSUITABLE_IMAGE)
             return ImageFacts((width, height), orientation)
     except UnidentifiedImageError:
         return ImageFacts(problem="it is no image" if os.path.getsize(file_name) else "it is empty, 0 bytes")
@@ -99,7 +102,10 @@ def image_facts(file_name: str) -> ImageFacts:
 def _orientation(image: Image.Image) -> int:
     if not any(key in image.info for key in _MAY_TELL_ORIENTATION) and image.format != "TIFF":
         return 1  # asking would decode a PNG
-    orientation = image.getexif().get(_ORIENTATION_TAG)
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # of any kind; detectron2 turns nothing either where EXIF cannot be read, as of many photographs
+        return 1
     return orientation if orientation in range(2, 9) else 1
 
 
@@ -154,9 +160,9 @@ def _check_image_file(record: Dict[str, Any]) -> Tuple[Optional[Problem], bool]:
     missing = absence(file_name)
     if missing is not None:
         return Problem(MISSING_IMAGE, file_name, missing, IMAGE, image_id), False
-    size, orientation, problem = image_facts(file_name)
+    size, orientation, problem, kind = image_facts(file_name)
     if size is None:
-        return Problem(UNREADABLE_IMAGE, file_name, problem, IMAGE, image_id), False
+        return Problem(kind, file_name, problem, IMAGE, image_id), False
     declared = (record.get("width", size[0]), record.get("height", size[1]))
     if size != declared:
         detail = f"the annotation says {declared[0]}x{declared[1]}, the image is {size[0]}x{size[1]}"

@@ -19,4 +19,6 @@ def leads_outside(name: str, folder: str) -> bool:
     """
     top = os.path.abspath(folder)
     path = os.path.abspath(os.path.join(top, name))
-    return path != top and not path.startswith(top.rstrip(os.sep) + os.sep)
+    # Absolute names may be written with the folder's own name or, where that is a link, with what it leads to.
+    tops = {top, os.path.realpath(folder)}
+    return not any(path == one or path.startswith(one.rstrip(os.sep) + os.sep) for one in tops)

@@ -6,16 +6,19 @@ therefore agree on what is left out.
 """
 
 import os
-from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.transforms import ResizeShortestEdge
 
 from .coco_json import CleanedJson, add_areas, clean_coco_json, load_cleaned_coco_json
 from .images import MISSING_IMAGE, UNREADABLE_IMAGE, check_image_files
-from .problems import DATA_SET, DatasetError, Problem, describe_problems
+from .problems import DATA_SET, IMAGE, DatasetError, Problem, describe_problems
 from .voc_layout import read_voc_layout
 
 __all__ = ["evaluation_ground_truth", "is_skipped", "load_dataset_dicts", "read_dataset", "set_malformed_policy"]
+__all__ += ["too_elongated"]
 
 POLICIES = ("stop", "leave_out")
 
@@ -23,26 +26,43 @@ POLICIES = ("stop", "leave_out")
 _POLICY: Dict[str, str] = {}
 _IMAGES_LEFT_OUT: Dict[str, FrozenSet[Any]] = {}
 _SKIPS: Set[str] = set()  # whose missing and unreadable images stay, and are skipped where they are used
+_SIZES: Dict[str, List[Tuple[int, int]]] = {}  # what images are resized to: shorter side, longest side allowed
 
 
-def set_malformed_policy(names: Iterable[str], policy: str, unreadable: str = "stop") -> None:
+def set_malformed_policy(names: Iterable[str], cfg: CfgNode) -> None:
     """Say what loading these data sets does with malformed images and boxes: "stop" (the default) or "leave_out".
 
     Args:
         names: of data sets.
-        policy: DATASETS.MALFORMED.
-        unreadable: DATALOADER.UNREADABLE_IMAGES; with "skip" an image whose file is missing or cannot be read stays in
-            the data set, provided that its annotation tells its size.
+        cfg: reads DATASETS.MALFORMED, DATALOADER.UNREADABLE_IMAGES and INPUT's sizes. With UNREADABLE_IMAGES "skip" an
+            image whose file is missing or cannot be read stays in the data set, provided that its annotation tells
+            its size.
 
     Raises:
-        DatasetError: another word.
+        DatasetError: MALFORMED is another word.
     """
+    policy, sizes = cfg.DATASETS.MALFORMED, cfg.INPUT
     if policy not in POLICIES:
         raise DatasetError(f"DATASETS.MALFORMED is {policy!r}; it must be one of {', '.join(POLICIES)}.")
     for name in names:
         _POLICY[name] = policy
         _IMAGES_LEFT_OUT.pop(name, None)
-        (_SKIPS.add if unreadable == "skip" else _SKIPS.discard)(name)
+        (_SKIPS.add if cfg.DATALOADER.UNREADABLE_IMAGES == "skip" else _SKIPS.discard)(name)
+        _SIZES[name] = [(side, sizes.MAX_SIZE_TRAIN) for side in sizes.MIN_SIZE_TRAIN]
+        _SIZES[name].append((sizes.MIN_SIZE_TEST, sizes.MAX_SIZE_TEST))
+
+
+def too_elongated(dicts: Sequence[Dict[str, Any]], name: str) -> List[Problem]:
+    """Find images of the data set `name` of which the longest side allowed leaves not a pixel of the shorter one."""
+    sizes = [(shorter, longest) for shorter, longest in _SIZES.get(name, ()) if shorter > 0]
+    problems = []
+    for record in dicts:
+        sides = record.get("height", 1), record.get("width", 1)
+        left = [min(ResizeShortestEdge.get_output_shape(*sides, *size)) for size in sizes]
+        if min(left, default=1) < 1:
+            detail = f"{sides[1]}x{sides[0]} pixels; of its shorter side nothing is left with INPUT.MAX_SIZE_*"
+            problems.append(Problem("image too elongated", record["file_name"], detail, IMAGE, record["image_id"]))
+    return problems
 
 
 def is_skipped(name: str, problem: Problem) -> bool:
@@ -72,6 +92,7 @@ def load_dataset_dicts(name: str) -> List[Dict[str, Any]]:
         raise DatasetError(f"Data set {name!r} cannot be used: {describe_problems(fatal)}")
     if name not in _IMAGES_LEFT_OUT:
         found = [problem for problem in check_image_files(dicts, name) if not is_skipped(name, problem)]
+        found += too_elongated(dicts, name)
         _IMAGES_LEFT_OUT[name] = frozenset(problem.image_id for problem in found)
     return [record for record in dicts if record["image_id"] not in _IMAGES_LEFT_OUT[name]]
 

@@ -133,9 +133,9 @@ def build_train_loader(
     """
     if not any(map(has_usable_box, dicts)):
         raise no_usable_box(cfg.DATASETS.TRAIN)
+    unreadable = UnreadableImages(cfg, len(dicts))  # of all, as they were counted before the run
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         dicts = filter_images_with_only_crowd_annotations(dicts)
-    unreadable = UnreadableImages(cfg, len(dicts))
     grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
     is_landscape = [grouping and d["width"] > d["height"] for d in dicts]
     sampler = SeededBatchSampler(
@@ -164,6 +164,7 @@ def build_test_loader(
     dicts: List[Dict[str, Any]],
     mapper: Optional[Callable[[Dict[str, Any]], Dict[str, Any]]] = None,
     when_skipped: Optional[Callable[[UnreadableImage], None]] = None,
+    unreadable: Optional[UnreadableImages] = None,
 ) -> SkippingLoader:
     """Build detectron2's test loader (one image a batch, in order, split over the processes) over `dicts`.
 
@@ -173,8 +174,9 @@ def build_test_loader(
         mapper: dictionary -> model input; by default detectron2's for tests.
         when_skipped: called, when its turn comes, with each image that cannot be read and is skipped; else
             going through the loader ends with a DatasetError there.
+        unreadable: counts them, where `dicts` are a part of a data set.
     """
     mapper = MappedOrUnreadable(mapper or DatasetMapper(cfg, is_train=False))
     loader = build_detection_test_loader(dicts, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
     loader.worker_init_fn = begin_worker
-    return SkippingLoader(loader, UnreadableImages(cfg, len(dicts)), when_skipped)
+    return SkippingLoader(loader, unreadable or UnreadableImages(cfg, len(dicts)), when_skipped)

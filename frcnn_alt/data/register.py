@@ -49,7 +49,7 @@ def register_datasets(cfg: CfgNode) -> None:
         train, test = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
     _set(cfg.DATASETS, "TRAIN", train)
     _set(cfg.DATASETS, "TEST", test)
-    set_malformed_policy([*train, *test], cfg.DATASETS.MALFORMED, cfg.DATALOADER.UNREADABLE_IMAGES)
+    set_malformed_policy([*train, *test], cfg)
     _set_number_of_classes(cfg)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from .images import IMAGE_EXTENSIONS, absence, image_facts, image_files_of
+from .images import IMAGE_EXTENSIONS, ImageFacts, absence, image_facts, image_files_of
 from .problems import DatasetError
 
 __all__ = ["add_random_regions", "read_image_folder", "write_noise_images"]
@@ -32,10 +32,11 @@ def read_image_folder(folder: str, limit: int) -> List[Dict[str, Any]]:
 
 def _record(path: str) -> Dict[str, Any]:
     missing = absence(path)
-    size, _, problem = image_facts(path) if missing is None else (None, 1, missing or "it is not there any more")
-    if size is None:
-        raise DatasetError(f"{path} cannot be read as an image: {problem}.")
-    return {"file_name": path, "image_id": os.path.basename(path), "height": size[1], "width": size[0]}
+    facts = image_facts(path) if missing is None else ImageFacts(problem=missing or "it is not there any more")
+    if facts.size is None:
+        raise DatasetError(f"{path} cannot be read as an image: {facts.problem}.")
+    width, height = facts.size
+    return {"file_name": path, "image_id": os.path.basename(path), "height": height, "width": width}
 
 
 def write_noise_images(folder: str, height: int, width: int, number: int) -> List[Dict[str, Any]]:

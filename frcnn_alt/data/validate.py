@@ -6,13 +6,12 @@ from collections import defaultdict
 from typing import Any, Dict, List, Optional, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 
 from ..safe_write import make_folder, write_bytes
 from .images import check_image_files
-from .load import is_skipped, read_dataset, set_malformed_policy
-from .problems import BOX, DATA_SET, IMAGE, DatasetError, Problem, describe_problems, has_usable_box, no_usable_box
+from .load import is_skipped, read_dataset, set_malformed_policy, too_elongated
+from .problems import BOX, DATA_SET, DatasetError, Problem, describe_problems, has_usable_box, no_usable_box
 from .unreadable import most_unreadable
 
 __all__ = ["check_datasets"]
@@ -44,7 +43,7 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
     """
     trained_on = set(cfg.DATASETS.TRAIN) if names is None else set()
     names = list(dict.fromkeys(names if names is not None else [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
-    set_malformed_policy(names, cfg.DATASETS.MALFORMED, cfg.DATALOADER.UNREADABLE_IMAGES)
+    set_malformed_policy(names, cfg)
     problems: Dict[str, List[Problem]] = {}
     files: Dict[str, List[str]] = defaultdict(list)
     emptied = []
@@ -54,7 +53,7 @@ def check_datasets(cfg: CfgNode, names: Optional[Sequence[str]] = None) -> Dict[
         image_problems = check_image_files(dicts, name)
         _check_skipped([problem for problem in image_problems if is_skipped(name, problem)], name, len(dicts), cfg)
         image_problems = [problem for problem in image_problems if not is_skipped(name, problem)]
-        image_problems += _too_elongated(dicts, cfg)
+        image_problems += too_elongated(dicts, name)
         problems[name] = found + image_problems
         bad = {problem.image_id for problem in image_problems}
         dicts = [record for record in dicts if record["image_id"] not in bad]
@@ -96,25 +95,6 @@ def _check_skipped(unreadable: List[Problem], name: str, images: int, cfg: CfgNo
             "DATASETS.MALFORMED to 'leave_out' and DATALOADER.UNREADABLE_IMAGES to 'stop'."
         )
     logger.warning(f"{text}: they are skipped, as DATALOADER.UNREADABLE_IMAGES says.")
-
-
-def _too_elongated(dicts: List[Dict[str, Any]], cfg: CfgNode) -> List[Problem]:
-    """Images of which the longest side allowed leaves not a pixel of the shorter one."""
-    train = [(side, cfg.INPUT.MAX_SIZE_TRAIN) for side in cfg.INPUT.MIN_SIZE_TRAIN]
-    problems = []
-    for record in dicts:
-        if "width" not in record or "height" not in record:
-            continue
-        sides = record["height"], record["width"]
-        shorter = min(
-            min(ResizeShortestEdge.get_output_shape(*sides, shortest, longest))
-            for shortest, longest in [*train, (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
-            if shortest > 0
-        )
-        if shorter < 1:
-            detail = f"{sides[1]}x{sides[0]} pixels; of its shorter side nothing is left with INPUT.MAX_SIZE_*"
-            problems.append(Problem("image too elongated", record["file_name"], detail, IMAGE, record["image_id"]))
-    return problems
 
 
 def _advice(problems: List[Problem]) -> str:

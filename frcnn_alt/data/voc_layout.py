@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from detectron2.structures import BoxMode
 
 from .class_names import read_class_file
-from .images import MISSING_IMAGE, UNREADABLE_IMAGE, absence, image_facts, image_size
+from .images import MISSING_IMAGE, absence, image_facts, image_size
 from .inside import leads_outside
 from .problems import BOX, DATA_SET, IMAGE, DatasetError, Problem, box_problem
 from .safe_xml import read_xml
@@ -103,9 +103,9 @@ def _read_image(
     elif image_file is None and size is not None and keep_missing:
         image_file = problems.pop().file
     if size is None and image_file is not None and not problems:
-        detail = "its size is neither declared in the annotation nor readable from the file"
-        detail += f": {image_facts(image_file).problem}"
-        problems.append(Problem(UNREADABLE_IMAGE, image_file, detail, IMAGE, image_id))
+        facts = image_facts(image_file)
+        detail = f"its size is neither declared in the annotation nor readable from the file: {facts.problem}"
+        problems.append(Problem(facts.kind, image_file, detail, IMAGE, image_id))
 
     annotations = []
     for number, element in enumerate(root.findall("object"), start=1):

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import logging
 import os
-import shutil
 from typing import Callable, List, Optional
 
 from detectron2.config import CfgNode
@@ -28,7 +27,7 @@ from .manifest import Manifest, write_json
 from .output_folder import tidied_if_refused
 from .plan import Plan, refuse_to_start
 from .processes import log_processes, run_on_processes
-from .restart import files_of_training
+from .restart import files_of_training, remove
 from .stored_proposals import check_proposal_sets
 from .trained_network import find_trained_network
 from .trainer_registry import TRAINER_REGISTRY, build_trainer
@@ -89,9 +88,9 @@ def _check_folder(cfg: CfgNode, args: argparse.Namespace, plan: Callable[[], Pla
         )
     if left:
         refuse_to_start(plan())
-    for path in [*left, *_left_by_steps(cfg.OUTPUT_DIR)]:
-        # Of a link the link is removed, and not what it leads to.
-        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
+    # Also those of a training without steps, which has them in the folder itself.
+    for path in dict.fromkeys([*left, *files_of_training(cfg.OUTPUT_DIR), *_left_by_steps(cfg.OUTPUT_DIR)]):
+        remove(path)
 
 
 def _which_network_instead(run_folder: str) -> str:
@@ -119,11 +118,7 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     run_folder = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, _EVAL_ONLY)
     cfg.freeze()
-    with (
-        held_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR", what="another evaluation")
-        if comm.is_main_process()
-        else contextlib.nullcontext()
-    ):
+    with held_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR", what="another evaluation"):
         _evaluate_into(cfg, args, run_folder)
 
 

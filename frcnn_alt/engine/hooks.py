@@ -5,7 +5,7 @@ import datetime
 import logging
 import os
 import time
-from typing import Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import PeriodicCheckpointer
@@ -118,6 +118,12 @@ class NewestCheckpointer(PeriodicCheckpointer):
         self.max_to_keep = 1
         if self.checkpointer.has_checkpoint():  # what a resumed training goes on from
             self.recent_checkpoints = [self.checkpointer.get_checkpoint_file()]
+
+    def step(self, iteration: int, **kwargs: Any) -> None:
+        """As the stock hook; a training that begins anew may write the very file that it found, and that stays."""
+        name = os.path.join(self.checkpointer.save_dir, f"{self.file_prefix}_{int(iteration):07d}.pth")
+        self.recent_checkpoints = [path for path in self.recent_checkpoints if path != name]
+        super().step(iteration, **kwargs)
 
     def save_now(self) -> str:
         """Write a checkpoint of this iteration, unless it has one; returns its file."""

@@ -16,7 +16,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 from ..checkpointing import file_sha256, load_whole_network, missing_files, pixels_of_config
-from ..data import check_datasets, load_dataset_dicts
+from ..data import UnreadableImages, check_datasets, load_dataset_dicts
 from ..proposals import (
     EdgeBoxes,
     ProposalSet,
@@ -189,12 +189,14 @@ def make_sets_by_rpn(
             resumable.missing()  # removes what a crash has left
         comm.synchronize()
         missing = resumable.missing()
+        unreadable = UnreadableImages(cfg, len(dicts))
         for start in range(0, len(missing), IMAGES_PER_PART):
             part = resumable.next_part()
             comm.synchronize()  # nobody writes before all know where
             some = missing[start : start + IMAGES_PER_PART]
             logger.info("Proposals of %s: from image %d of %d on", name, len(dicts) - len(missing) + start, len(dicts))
-            compute_proposals(cfg, model[0], name, part, some, extra_metadata=resumable.metadata)
+            about = resumable.metadata
+            compute_proposals(cfg, model[0], name, part, some, extra_metadata=about, unreadable=unreadable)
         if comm.is_main_process():
             resumable.merge()
         comm.synchronize()

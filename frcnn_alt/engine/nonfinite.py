@@ -219,6 +219,11 @@ class FiniteGuard:
             return "there is no checkpoint yet to go on from, so begin anew"
         return f"the last checkpoint, {self.checkpointer.get_checkpoint_file()}, is from before"
 
+    def _how_to_skip(self, agreed: bool) -> str:
+        if not agreed:  # one process stopped in its forward pass, and the others wait for it
+            return "with several processes it cannot be skipped: use one, or take the image out"
+        return f"--resume with SOLVER.NONFINITE_SKIPS {max(2 * self.skips, 1)} passes over such iterations"
+
     def _error(
         self, what: str, losses: Mapping[str, torch.Tensor], *, gradients: bool, agreed: bool = True
     ) -> NonFiniteError:
@@ -243,5 +248,5 @@ class FiniteGuard:
         return NonFiniteError(
             f"{self.name}, iteration {self._iteration}: {text}; {self._what_is_left()}. Lower {self.learning_rate}, "
             "clip gradients (SOLVER.CLIP_GRADIENTS.ENABLED True), or look at the batch (tools/visualize.py --batch); "
-            f"--resume with SOLVER.NONFINITE_SKIPS {max(2 * self.skips, 1)} passes over such iterations."
+            f"{self._how_to_skip(agreed)}."
         )

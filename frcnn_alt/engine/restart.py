@@ -18,7 +18,15 @@ from .manifest import FINISHED, PENDING, RUNNING, Manifest
 from .schedule import Schedule
 from .step_selection import Selection
 
-__all__ = ["begun_from", "files_of_training", "forget_from", "number_of_step", "remove_from", "restart_problems"]
+__all__ = [
+    "begun_from",
+    "files_of_training",
+    "forget_from",
+    "number_of_step",
+    "remove",
+    "remove_from",
+    "restart_problems",
+]
 
 # What a run makes of its steps.
 _OF_THE_RUN = ("model_final.pth", "results.json", "inference", "report", "tensorboard")
@@ -39,7 +47,7 @@ def number_of_step(schedule: Schedule, text: str) -> int:
     """Which step of a schedule, from 1 on, ``--restart-from`` names by its number or its name.
 
     Raises:
-        ConfigError: none.
+        ConfigError: there is no such step.
     """
     names = [step.name for step in schedule.steps]
     if text in names:
@@ -102,4 +110,9 @@ def remove_from(manifest: Manifest, number: int) -> None:
         of_step = os.path.join(folder, entry["name"])
         paths += [*files_of_training(of_step), *_found(of_step, _OF_A_STEP)]
     for path in paths:
-        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        remove(path)
+
+
+def remove(path: str) -> None:
+    """Remove a file or a folder with all that is in it; of a link the link, and not what it leads to."""
+    shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)

@@ -10,7 +10,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any, Callable, Iterator, List
 
-from .stopping import SECONDS_OF_ONE_REQUEST, handled
+from .stopping import SECONDS_OF_ONE_REQUEST, Stopped, handled
 
 __all__ = ["no_child_left", "signals_passed_on", "start_fork_server"]
 
@@ -66,6 +66,8 @@ def signals_passed_on(children: Callable[[], List[BaseProcess]]) -> Iterator[Lis
             child.kill()
 
     def pass_on(number: int, _: Any) -> None:
+        if not children():  # none is there yet, or any more: nobody else would end the command
+            raise Stopped(number)
         came.append(number)
         first[:] = first or [time.monotonic()]
         for child in children():

@@ -75,7 +75,8 @@ def handled(handler: Handler) -> Iterator[None]:
         yield
     finally:
         for number, one in earlier.items():
-            signal.signal(number, one)
+            if signal.getsignal(number) is in_this_process:  # else somebody has had it ignored meanwhile, for good
+                signal.signal(number, one)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds
 
 from ..data.loader import build_test_loader
-from ..data.unreadable import UnreadableImage
+from ..data.unreadable import UnreadableImage, UnreadableImages
 from ..modeling.proposal_generator import ProposalSwitches
 from .proposal_set import PathLike, ProposalSet, ProposalSetError
 from .proposal_set_writer import ProposalSetWriter, merge_proposal_sets
@@ -72,6 +72,7 @@ def compute_proposals(
     *,
     flipped: bool = False,
     extra_metadata: Optional[Dict[str, Any]] = None,
+    unreadable: Optional[UnreadableImages] = None,
 ) -> ProposalSet:
     """Write the proposals of `model` for every image of a data set, also of those without annotations.
 
@@ -90,6 +91,7 @@ def compute_proposals(
             every set then holds boxes of the original images, so that a mapper that flips an image flips the boxes of
             either set with it, by the same stock transform.
         extra_metadata: what else the set's metadata are to tell.
+        unreadable: counts images that cannot be read, where `dataset_dicts` are a part of a data set.
 
     Returns:
         The set that was written: XYXY boxes in continuous pixels of the original images, objectness logits as scores.
@@ -118,7 +120,7 @@ def compute_proposals(
         def write_none(image: UnreadableImage) -> None:
             writer.add(image.image_id, (), ())
 
-        loader = build_test_loader(cfg, dataset_dicts, mapper, write_none)
+        loader = build_test_loader(cfg, dataset_dicts, mapper, write_none, unreadable)
         _write_proposals(model, loader, writer, flipped, what, start)
     if processes > 1:
         comm.synchronize()

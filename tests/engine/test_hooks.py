@@ -3,9 +3,11 @@
 import logging
 import types
 
-from frcnn_alt.engine.hooks import ScheduleProgress, step_log
+from frcnn_alt.checkpointing import SafeCheckpointer
+from frcnn_alt.engine.hooks import NewestCheckpointer, ScheduleProgress, step_log
 
 import pytest
+import torch
 
 
 def _progress(monkeypatch, clock, current, rates, proposal_images=0, **arguments):
@@ -84,3 +86,16 @@ def test_step_log_goes_to_the_steps_folder_and_ends_with_it(tmp_path):
     log.warning("outside")
     text = (tmp_path / "step" / "log.txt").read_text()
     assert "inside" in text and "outside" not in text
+
+
+def test_a_training_that_begins_anew_keeps_the_checkpoint_that_has_an_earlier_ones_name(tmp_path):
+    """A damaged checkpoint is not resumed, and the first one after it may be called alike."""
+    checkpointer = SafeCheckpointer(torch.nn.Linear(2, 2), str(tmp_path))
+    for _ in range(2):
+        hook = NewestCheckpointer(checkpointer, 2)
+        hook.trainer = types.SimpleNamespace(iter=0, max_iter=8)
+        hook.before_train()
+        for iteration in (0, 1, 2):
+            hook.step(iteration)
+        assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000001.pth")
+        assert [path.name for path in tmp_path.glob("*.pth")] == ["model_0000001.pth"]
