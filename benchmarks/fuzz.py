@@ -8,10 +8,10 @@ counted by the type of the exception and the line that it came from, and the fir
     python benchmarks/fuzz.py caffemodel --engine atheris                         # needs `pip install atheris`
     python benchmarks/fuzz.py caffemodel --replay /tmp/failures/caffemodel/1      # one input, with its traceback
 
-Two engines make inputs. "mutations" is this file's own: seed files with bits flipped, cut, repeated, spliced together,
-and with words of the format put in; the same seed gives the same inputs. "atheris" is libFuzzer, which follows what
-inputs reach in the code of this package; it comes as a wheel for x86-64 and Python 3.11 to 3.13. Each target runs in a
-process of its own, so that a crash of a library ends one target; the input it died of lies in the folder too.
+Two engines make inputs. "mutations" is our own (`fuzz_mutations.py`): seed files that are damaged; the same seed gives
+the same inputs. "atheris" is libFuzzer, which follows what inputs reach in the code of this package; it comes as a
+wheel for x86-64 and Python 3.11 to 3.13. Each target runs in a process of its own, so that a crash of a library ends
+one target; the input it died of lies in the folder too.
 """
 
 import argparse
@@ -29,6 +29,8 @@ import traceback
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+from fuzz_mutations import mutate
+
 SECONDS_PER_INPUT = 5
 MEBIBYTES_PER_INPUT = 256
 ADDRESS_SPACE = 6 << 30  # bytes beyond what is in use at the start: what asks for more gets a MemoryError
@@ -40,51 +42,6 @@ class Hang(BaseException):
 
 def _raise_hang(*_: Any) -> None:
     raise Hang(f"more than {SECONDS_PER_INPUT} s")
-
-
-def mutate(data: bytes, seeds: List[bytes], words: List[bytes], draw: random.Random) -> bytes:
-    """Change an input in one to six ways, more often a few."""
-    out = bytearray(data)
-    for _ in range(min(draw.randint(1, 6), draw.randint(1, 6))):
-        place = draw.randrange(len(out) + 1)
-        length = min(draw.choice((1, 2, 4, 8, 16, 64, 256)), len(out) - place)
-        kind = draw.randrange(10)
-        if kind == 0 and place < len(out):
-            out[place] ^= 1 << draw.randrange(8)
-        elif kind == 1 and place < len(out):
-            out[place] = draw.choice((0, 1, 127, 128, 255, draw.randrange(256)))
-        elif kind == 2:
-            del out[place : place + length]
-        elif kind == 3:
-            out[place:place] = out[place : place + length] * draw.choice((1, 1, 2, 50))
-        elif kind == 4 and words:
-            out[place:place] = draw.choice(words)
-        elif kind == 5 and words:
-            out[place : place + length] = draw.choice(words)
-        elif kind == 6:
-            other = draw.choice(seeds)
-            begin = draw.randrange(len(other) + 1)
-            out[place : place + length] = other[begin : begin + draw.choice((4, 16, 64, 256, 1024))]
-        elif kind == 7 and draw.random() < 0.3:
-            del out[place:]
-        elif kind == 8:
-            _replace_token(out, place, words, draw)
-        else:
-            begin = draw.randrange(len(out) + 1)
-            piece = bytes(out[begin : begin + length])
-            out[place : place + length] = piece
-    return bytes(out[: 1 << 16])
-
-
-def _replace_token(out: bytearray, place: int, words: List[bytes], draw: random.Random) -> None:
-    """Put a word in the place of the number or the name that stands at `place`, as a text format has them."""
-    inside = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.-+"
-    begin = end = place
-    while begin > 0 and out[begin - 1] in inside and place - begin < 64:
-        begin -= 1
-    while end < len(out) and out[end] in inside and end - place < 64:
-        end += 1
-    out[begin:end] = draw.choice(words) if words and draw.random() < 0.7 else str(draw.randint(-3, 300)).encode()
 
 
 class Session:
@@ -233,7 +190,6 @@ def main() -> int:
     if args.scratch:
         _run_target(args)
         return 0
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from fuzz_targets import targets
 
     known = targets()

@@ -4,7 +4,6 @@ A target takes bytes, writes them where its reader looks for a file, and reads. 
 which `ACCEPTED` lists, and nothing else. Where a reader reads several texts the bytes are split at `SPLIT`.
 """
 
-import argparse
 import contextlib
 import io
 import json
@@ -12,28 +11,23 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
-import frcnn_alt
 from frcnn_alt.checkpointing import CheckpointError, read_checkpoint
 from frcnn_alt.data import DatasetError
 from frcnn_alt.data.coco_json import clean_coco_json, load_cleaned_coco_json
 from frcnn_alt.data.voc_layout import find_voc_layout_classes, read_voc_layout
 from frcnn_alt.engine import ConfigError
-from frcnn_alt.engine.checks import check_config
 from frcnn_alt.engine.command_line import _left_by_steps
-from frcnn_alt.engine.defaults import merge_overrides, setup_cfg
-from frcnn_alt.engine.kind_checks import kind_problems
 from frcnn_alt.modeling.mean_image import read_mean_image
 from frcnn_alt.proposals import ProposalSet, ProposalSetError
 from frcnn_alt.proposals.detectron2_files import read_detectron2
 from frcnn_alt.proposals.matlab_files import read_release_rpn, read_selective_search
 from frcnn_alt.report import ReportError, final_table
 from frcnn_alt.report.detections import image_quality, read_detections
-from frcnn_alt.safe_yaml import load_yaml
 from frcnn_alt.sweep.read_table import read_table
 
 import numpy as np
-import yaml
 from detectron2.data import MetadataCatalog
+from fuzz_config_targets import Run, parts_of, read_config, read_config_values, read_overrides, read_yaml
 from fuzz_seeds import (
     BYTES,
     COCO,
@@ -46,7 +40,6 @@ from fuzz_seeds import (
     PICKLE,
     ROOT,
     SPLIT,
-    VALUES,
     VOC,
     XML,
     YAML,
@@ -61,8 +54,6 @@ from fuzz_seeds import (
 from PIL import Image
 
 ACCEPTED = (ConfigError, DatasetError, CheckpointError, ProposalSetError, ReportError)
-
-Run = Callable[[bytes], None]
 
 
 class Target(NamedTuple):
@@ -81,78 +72,6 @@ class Target(NamedTuple):
     seeds: List[bytes]
     words: List[bytes]
     slowness: int
-
-
-def _parts(data: bytes, count: int) -> List[bytes]:
-    parts = data.split(SPLIT, count - 1)
-    return parts + [b""] * (count - len(parts))
-
-
-def _yaml(folder: Path) -> Run:
-    def run(data: bytes) -> None:
-        with contextlib.suppress(yaml.YAMLError):  # what the rooms make their own errors of
-            load_yaml(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-
-    return run
-
-
-def _config(folder: Path) -> Run:
-    paths = [folder / "config.yaml", folder / "overlay.yaml"]
-
-    def run(data: bytes) -> None:
-        config, overlay, opts = _parts(data, 3)
-        paths[0].write_bytes(config)
-        paths[1].write_bytes(overlay)
-        words = opts.decode("utf-8", "replace").split("\n") if opts else []
-        overlays = [str(paths[1])] if overlay else []
-        cfg = setup_cfg(argparse.Namespace(config_file=str(paths[0]), overlay=overlays, opts=words))
-        problems = check_config(cfg)
-        assert all(isinstance(problem, str) for problem in problems)
-
-    return run
-
-
-def _config_values(folder: Path) -> Run:
-    """Inputs choose keys and values, three bytes a pair: nearly all of them get as far as `check_config`."""
-    default = setup_cfg(argparse.Namespace(config_file=str(ROOT / "configs" / "zf_4step.yaml"), opts=[]))
-    leaves = _leaves(default)
-    keys = sorted(leaves)
-    values = [word.decode() for word in VALUES] + sorted({str(value) for value in leaves.values()})
-    of_kind: Dict[type, List[str]] = {}
-    for text in values:
-        of_kind.setdefault(type(default._decode_cfg_value(text)), []).append(text)
-    of_kind = {kind: [*same, "None", "{}"] for kind, same in of_kind.items()}
-    of_kind[tuple] = of_kind[list] = of_kind[tuple] + of_kind[list]  # yacs takes either
-
-    def run(data: bytes) -> None:
-        words = []
-        for place in range(0, min(len(data), 18) - 2, 3):
-            key = keys[int.from_bytes(data[place : place + 2], "big") % len(keys)]
-            fitting = of_kind.get(type(leaves[key]), values)
-            words += [key, fitting[data[place + 2] % len(fitting)]]
-        cfg = default.clone()
-        merge_overrides(cfg, words, "command line")
-        if not kind_problems(cfg, default):
-            check_config(cfg)
-
-    return run
-
-
-def _leaves(node: Any, prefix: str = "") -> Dict[str, Any]:
-    found = {}
-    for name, value in node.items():
-        found.update(_leaves(value, f"{prefix}{name}.") if hasattr(value, "items") else {f"{prefix}{name}": value})
-    return found
-
-
-def _overrides(folder: Path) -> Run:
-    default = frcnn_alt.get_cfg()
-
-    def run(data: bytes) -> None:
-        words = data.decode("utf-8", "replace").split("\n")
-        merge_overrides(default.clone(), words[: len(words) // 2 * 2], "command line")
-
-    return run
 
 
 def _voc(folder: Path, varying: str) -> Run:
@@ -227,7 +146,7 @@ def _proposal_set(folder: Path) -> Run:
     (folder / "boxes-1.float32").write_bytes(np.arange(12, dtype="<f4").tobytes())
 
     def run(data: bytes) -> None:
-        index, scores = _parts(data, 2)
+        index, scores = parts_of(data, 2)
         (folder / "index.json").write_bytes(index)
         (folder / "scores-1.float32").write_bytes(scores)
         proposals = ProposalSet(folder)
@@ -287,14 +206,14 @@ def targets() -> Dict[str, Target]:
         Target("mean_image", _mean_image, mean_images(), BYTES + MATLAB, 2),
         Target(
             "overrides",
-            _overrides,
+            read_overrides,
             [b"SOLVER.BASE_LR\n0.1\nSOLVER.STEPS\n(3, 4)"],
             [*keys, *NUMBERS, b"-" * 9999, b"(" * 999],
             40,
         ),
-        Target("config_values", _config_values, [bytes(range(n, n + 12)) for n in range(0, 240, 12)], [], 60),
-        Target("yaml", _yaml, [*tables, *(seed.split(SPLIT)[0] for seed in configs()[:3])], YAML, 60),
+        Target("config_values", read_config_values, [bytes(range(n, n + 12)) for n in range(0, 240, 12)], [], 60),
+        Target("yaml", read_yaml, [*tables, *(seed.split(SPLIT)[0] for seed in configs()[:3])], YAML, 60),
         Target("table", _file("a.yaml", lambda path: read_table(str(path))), tables, YAML, 60),
-        Target("config", _config, configs(), [*YAML, *keys], 60),
+        Target("config", read_config, configs(), [*YAML, *keys], 60),
     ]
     return {target.name: target for target in found}

@@ -9,17 +9,21 @@ FAST = ["proposal_set", "caffemodel", "voc_annotation", "voc_split", "coco_json"
 FAST += ["pickled_checkpoint", "pickled_proposals", "mean_image"]
 
 
+def _benchmark(name):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))  # as for a script that is run
+        return load_script(f"benchmarks/{name}.py")
+
+
 @pytest.fixture(scope="module")
 def fuzz():
-    return load_script("benchmarks/fuzz.py")
+    return _benchmark("fuzz")
 
 
 @pytest.fixture(scope="module")
 def fuzz_targets():
     pytest.importorskip("scipy.io", reason="seed files are written by scipy")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))  # as for a script that is run
-        return load_script("benchmarks/fuzz_targets.py")
+    return _benchmark("fuzz_targets")
 
 
 @pytest.mark.parametrize("name", FAST)

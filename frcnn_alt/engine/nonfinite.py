@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 # The scaler halves its scale at each overflow: from 2^16 down to one that no finite gradient of use overflows with.
 _OVERFLOWS_IN_A_ROW = 32
 _IMAGES_NAMED = 4
+# What is said where no loss of this process is not finite: whether its gradients are not.
+_UNNAMED = {True: "a gradient is not finite, though the loss is", False: "a loss of another process is not finite"}
 
 
 class NonFiniteError(RuntimeError):
@@ -196,14 +198,8 @@ class FiniteGuard:
             self._iteration,
             self._in_a_row,
             self.skips,
-            what or self._unnamed(gradients),
+            what or _UNNAMED[gradients],
             self._images(),
-        )
-
-    @staticmethod
-    def _unnamed(gradients: bool) -> str:
-        return (
-            "a gradient is not finite, though the loss is" if gradients else "a loss of another process is not finite"
         )
 
     def _names(self) -> List[str]:
@@ -237,7 +233,7 @@ class FiniteGuard:
         about = {"iteration": self._iteration, "seed": self._seed, "losses": values, "first_nonfinite": where}
         save_batch(path, self._inputs, self._names(), about)
         text = (
-            f"{what or self._unnamed(gradients)}. Images: {self._images()}. "
+            f"{what or _UNNAMED[gradients]}. Images: {self._images()}. "
             f"The first tensor that is not finite: {where or 'none, when the batch was walked once more'}. "
             f"The batch is in {path}"
         )

@@ -11,7 +11,8 @@ from detectron2.config import CfgNode
 from torch.utils.data import Dataset
 
 from ..data import check_datasets, load_dataset_dicts
-from ..data.crops import CropSource, TrainingCrops, ValidationCrops
+from ..data.crop_datasets import TrainingCrops, ValidationCrops
+from ..data.crops import CropSource
 from ..data.image_folder import TrainingImages, ValidationImages, check_folders, open_image_folder
 from ..modeling.mean_image import check_channels, read_mean_image
 from .defaults import ConfigError

@@ -1,6 +1,7 @@
 """Crops of a detection set: their IoU with the boxes, what they show, and that they follow from (seed, position)."""
 
-from frcnn_alt.data.crops import CropSource, TrainingCrops, ValidationCrops
+from frcnn_alt.data.crop_datasets import TrainingCrops, ValidationCrops
+from frcnn_alt.data.crops import CropSource
 from frcnn_alt.data.problems import DatasetError
 
 import numpy as np

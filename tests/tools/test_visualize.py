@@ -3,50 +3,16 @@
 import os
 import re
 import sys
-from pathlib import Path
 
 from frcnn_alt import get_cfg
-from frcnn_alt.engine import ConfigError
-from frcnn_alt.engine.saved_batch import save_batch
 from frcnn_alt.report.pictures import SCORE_THRESHOLD
 
 import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
-from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from drawing_network import CLASSES
 from PIL import Image
-from scripts import load_script
-
-ROOT = Path(__file__).resolve().parents[2]
-CLASSES = ("disc", "star")
-
-
-@pytest.fixture(scope="module")
-def tool():
-    return load_script("tools/visualize.py")
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """config.yaml and model_final.pth of a tiny untrained network, as a run leaves them, its data gone."""
-    folder = tmp_path_factory.mktemp("run")
-    cfg = get_cfg()
-    cfg.merge_from_file(str(ROOT / "configs" / "Base-RCNN-ZF.yaml"))
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.BACKBONE.WIDTH_MULTIPLIER = 0.06
-    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 16
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(CLASSES)
-    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[16, 32, 64]]
-    cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
-    cfg.INPUT.MIN_SIZE_TEST = 84
-    cfg.DATASETS.VOC_LAYOUT.ROOT = str(folder / "data that is on another machine")
-    cfg.DATASETS.VOC_LAYOUT.CLASSES = CLASSES
-    torch.manual_seed(5)
-    torch.save({"model": build_model(cfg).state_dict()}, cfg.MODEL.WEIGHTS)
-    (folder / "config.yaml").write_text(cfg.dump())
-    return folder / "config.yaml"
 
 
 @pytest.fixture
@@ -60,18 +26,9 @@ def photographs(tmp_path):
     return folder
 
 
-@pytest.fixture
-def visualize(tool, network, tmp_path):
-    def run(*arguments):
-        fixed = ["--config-file", str(network), "--output", str(tmp_path / "drawn")]
-        return tool.visualize(tool.parse_arguments([*fixed, *map(str, arguments)]))
-
-    return run
-
-
-def predictor_of(tool, network, *arguments):
+def predictor_of(visualize_tool, network, *arguments):
     fixed = ["--config-file", str(network), "--input", "-", "--output", "-"]
-    return DefaultPredictor(tool.build_cfg(tool.parse_arguments([*fixed, *arguments])))
+    return DefaultPredictor(visualize_tool.build_cfg(visualize_tool.parse_arguments([*fixed, *arguments])))
 
 
 def test_folder_is_drawn(visualize, photographs, tmp_path, capsys):
@@ -82,12 +39,12 @@ def test_folder_is_drawn(visualize, photographs, tmp_path, capsys):
     assert "drew 2 of 2 images" in capsys.readouterr().out
 
 
-def test_draws_what_the_network_says_above_the_threshold(tool, network, photographs):
-    image = tool.read_image(str(photographs / "a.jpg"), format="BGR")
-    prediction = predictor_of(tool, network)(image)
+def test_draws_what_the_network_says_above_the_threshold(visualize_tool, network, photographs):
+    image = visualize_tool.read_image(str(photographs / "a.jpg"), format="BGR")
+    prediction = predictor_of(visualize_tool, network)(image)
     scores = prediction["instances"].scores
     threshold = float(scores.median())
-    boxes = tool.labelled_boxes(prediction, list(CLASSES), threshold)
+    boxes = visualize_tool.labelled_boxes(prediction, list(CLASSES), threshold)
     assert 0 < len(boxes) == int((scores >= threshold).sum()) < len(scores)
     best = int(scores.argmax())
     name = CLASSES[int(prediction["instances"].pred_classes[best])]
@@ -95,25 +52,29 @@ def test_draws_what_the_network_says_above_the_threshold(tool, network, photogra
     assert boxes[0].box == prediction["instances"].pred_boxes.tensor[best].tolist()
 
 
-def test_detections_below_six_tenths_are_not_drawn(tool, visualize, network, photographs, capsys, monkeypatch):
+def test_detections_below_six_tenths_are_not_drawn(
+    visualize_tool, visualize, network, photographs, capsys, monkeypatch
+):
     """As in the paper's figures and both programs' demonstrations (SPEC 5.4), and in the report's pictures."""
     assert SCORE_THRESHOLD == 0.6
     assert visualize("--input", photographs / "a.jpg") == 0
     assert "a.jpg: 0 detections" in capsys.readouterr().out  # an untrained network is sure of nothing
 
-    found = predictor_of(tool, network)(tool.read_image(str(photographs / "a.jpg"), format="BGR"))["instances"][:4]
+    found = predictor_of(visualize_tool, network)(visualize_tool.read_image(str(photographs / "a.jpg"), format="BGR"))[
+        "instances"
+    ][:4]
     found.scores = torch.tensor([0.7, 0.6001, 0.5999, 0.51])
-    monkeypatch.setattr(tool, "build_predictor", lambda cfg: lambda image: {"instances": found})
+    monkeypatch.setattr(visualize_tool, "build_predictor", lambda cfg: lambda image: {"instances": found})
     assert visualize("--input", photographs / "a.jpg") == 0
     assert "a.jpg: 2 detections" in capsys.readouterr().out
 
 
-def test_proposals_are_those_of_the_whole_network(tool, network, photographs):
+def test_proposals_are_those_of_the_whole_network(visualize_tool, network, photographs):
     """An independent way: run the whole network's own RPN on the image at its own size, where no scaling is needed."""
-    image = tool.read_image(str(photographs / "b.png"), format="BGR")
-    prediction = predictor_of(tool, network, "--proposals", "7")(image)
-    drawn = tool.labelled_boxes(prediction, [], 0.6)
-    whole = predictor_of(tool, network).model
+    image = visualize_tool.read_image(str(photographs / "b.png"), format="BGR")
+    prediction = predictor_of(visualize_tool, network, "--proposals", "7")(image)
+    drawn = visualize_tool.labelled_boxes(prediction, [], 0.6)
+    whole = predictor_of(visualize_tool, network).model
     with torch.no_grad():
         inputs = [{"image": torch.as_tensor(image.astype("float32").transpose(2, 0, 1)), "height": 84, "width": 112}]
         images = whole.preprocess_image(inputs)
@@ -124,10 +85,10 @@ def test_proposals_are_those_of_the_whole_network(tool, network, photographs):
     assert all(box.label == "" for box in drawn)
 
 
-def test_proposals_are_in_the_frame_of_the_photograph(tool, network, photographs):
+def test_proposals_are_in_the_frame_of_the_photograph(visualize_tool, network, photographs):
     """The network sees both at the same size; twice the photograph gives twice the coordinates."""
-    predictor = predictor_of(tool, network, "--proposals", "5", "MODEL.PROPOSAL_GENERATOR.MIN_SIZE", "0")
-    image = tool.read_image(str(photographs / "b.png"), format="BGR")
+    predictor = predictor_of(visualize_tool, network, "--proposals", "5", "MODEL.PROPOSAL_GENERATOR.MIN_SIZE", "0")
+    image = visualize_tool.read_image(str(photographs / "b.png"), format="BGR")
     # Each pixel twice in both directions; the resize back to 84 pixels gives nearly the same network input.
     large = image.repeat(2, axis=0).repeat(2, axis=1)
     small_box, large_box = (predictor(i)["proposals"].proposal_boxes.tensor[0] for i in (image, large))
@@ -154,26 +115,26 @@ def test_equal_names_do_not_overwrite_each_other(visualize, photographs, tmp_pat
     assert len(os.listdir(tmp_path / "drawn")) == 3
 
 
-def test_no_image_found(visualize, tmp_path, tool):
+def test_no_image_found(visualize, tmp_path, visualize_tool):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(tool.InputError, match="no image found"):
+    with pytest.raises(visualize_tool.InputError, match="no image found"):
         visualize("--input", tmp_path / "empty")
-    with pytest.raises(tool.InputError, match="absent.jpg: there is no such file"):
+    with pytest.raises(visualize_tool.InputError, match="absent.jpg: there is no such file"):
         visualize("--input", tmp_path / "absent.jpg")
 
 
-def test_photographs_are_never_overwritten(tool, network, photographs):
+def test_photographs_are_never_overwritten(visualize_tool, network, photographs):
     arguments = ["--config-file", str(network), "--input", str(photographs), "--output", f"{photographs}/."]
-    with pytest.raises(tool.InputError, match="would overwrite"):
-        tool.visualize(tool.parse_arguments(arguments))
+    with pytest.raises(visualize_tool.InputError, match="would overwrite"):
+        visualize_tool.visualize(visualize_tool.parse_arguments(arguments))
 
 
-def test_missing_weights_are_named(visualize, photographs, tool):
-    with pytest.raises(tool.ConfigError, match="MODEL.WEIGHTS 'gone.pth' does not exist"):
+def test_missing_weights_are_named(visualize, photographs, visualize_tool):
+    with pytest.raises(visualize_tool.ConfigError, match="MODEL.WEIGHTS 'gone.pth' does not exist"):
         visualize("--input", photographs, "MODEL.WEIGHTS", "gone.pth")
 
 
-def test_the_trained_network_is_drawn_and_not_its_initial_weights(tool, network, tmp_path):
+def test_the_trained_network_is_drawn_and_not_its_initial_weights(visualize_tool, network, tmp_path):
     """A joint training's config.yaml names what it started from; what it made lies beside, wherever it was moved."""
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -185,14 +146,14 @@ def test_the_trained_network_is_drawn_and_not_its_initial_weights(tool, network,
     fixed = ["--config-file", str(moved / "config.yaml"), "--input", "-", "--output", "-"]
     original = str(network.parent / "model_final.pth")
     chosen = [
-        tool.build_cfg(tool.parse_arguments([*fixed, *words])).MODEL.WEIGHTS
+        visualize_tool.build_cfg(visualize_tool.parse_arguments([*fixed, *words])).MODEL.WEIGHTS
         for words in ([], ["MODEL.WEIGHTS", original])
     ]
     assert chosen == [str(moved / "model_final.pth"), original]
 
 
-def test_a_detector_that_is_given_its_proposals_is_refused(visualize, photographs, tool):
-    with pytest.raises(tool.ConfigError, match="config.yaml of the whole run"):
+def test_a_detector_that_is_given_its_proposals_is_refused(visualize, photographs, visualize_tool):
+    with pytest.raises(visualize_tool.ConfigError, match="config.yaml of the whole run"):
         visualize("--input", photographs, "MODEL.LOAD_PROPOSALS", "True")
 
 
@@ -202,57 +163,32 @@ def test_a_proposal_network_alone_gives_proposals(visualize, photographs, capsys
     assert "a.jpg: 4 proposals" in capsys.readouterr().out
 
 
-def test_overrides_after_the_input(tool):
+def test_overrides_after_the_input(visualize_tool):
     fixed = ["--config-file", "c.yaml", "--output", "out"]
-    after_input = tool.parse_arguments([*fixed, "--input", "a.jpg", "b.jpg", "MODEL.DEVICE", "cpu", "SEED", "1"])
-    at_the_end = tool.parse_arguments(["--input", "a.jpg", "b.jpg", *fixed, "MODEL.DEVICE", "cpu", "SEED", "1"])
+    after_input = visualize_tool.parse_arguments(
+        [*fixed, "--input", "a.jpg", "b.jpg", "MODEL.DEVICE", "cpu", "SEED", "1"]
+    )
+    at_the_end = visualize_tool.parse_arguments(
+        ["--input", "a.jpg", "b.jpg", *fixed, "MODEL.DEVICE", "cpu", "SEED", "1"]
+    )
     for args in (after_input, at_the_end):
         assert args.input == ["a.jpg", "b.jpg"] and args.opts == ["MODEL.DEVICE", "cpu", "SEED", "1"]
 
 
-def test_mistakes_end_without_traceback(tool, network, monkeypatch, capsys, tmp_path):
+def test_mistakes_end_without_traceback(visualize_tool, network, monkeypatch, capsys, tmp_path):
     arguments = ["--config-file", str(network), "--input", str(tmp_path / "absent"), "--output", str(tmp_path / "x")]
     monkeypatch.setattr(sys, "argv", ["visualize.py", *arguments])
     with pytest.raises(SystemExit) as ended:
-        tool.main()
+        visualize_tool.main()
     assert ended.value.code == 2
     assert re.fullmatch("error: --input .*absent: there is no such file or folder.\n", capsys.readouterr().err)
 
 
-def test_class_names(tool):
+def test_class_names(visualize_tool):
     cfg = get_cfg()
     cfg.DATASETS.TEST = ("voc_2007_test",)
-    assert tool.class_names(cfg)[:2] == ["aeroplane", "bicycle"]
+    assert visualize_tool.class_names(cfg)[:2] == ["aeroplane", "bicycle"]
     cfg.DATASETS.VOC_LAYOUT.CLASSES = CLASSES
-    assert tool.class_names(cfg) == list(CLASSES)
+    assert visualize_tool.class_names(cfg) == list(CLASSES)
     cfg.DATASETS.VOC_LAYOUT.CLASSES, cfg.DATASETS.TEST, cfg.MODEL.ROI_HEADS.NUM_CLASSES = (), (), 2
-    assert tool.class_names(cfg) == ["class 0", "class 1"]
-
-
-def test_a_saved_batch_is_drawn_as_the_network_got_it(visualize, tmp_path, capsys):
-    """Its colours are in the order of INPUT.FORMAT, BGR; its objects are in the coordinates of its pixels."""
-    blue = torch.zeros(3, 84, 112, dtype=torch.uint8)
-    blue[0] = 255
-    instances = Instances((84, 112), gt_boxes=Boxes(torch.tensor([[20.0, 10.0, 60.0, 50.0]])))
-    instances.gt_classes = torch.tensor([1])
-    inputs = [{"image": blue, "file_name": "/data/sky.png", "image_id": 7, "instances": instances}]
-    path = str(tmp_path / "nonfinite_batch_0000003.pth")
-    save_batch(path, inputs, [], {"iteration": 3, "seed": 1, "losses": {"loss_cls": 1.0}, "first_nonfinite": "fc7"})
-    assert visualize("--batch", path) == 0
-    assert "iteration 3" in capsys.readouterr().out
-    drawn = np.asarray(Image.open(tmp_path / "drawn" / "0_sky.jpg").convert("RGB")).astype(int)
-    scale = drawn.shape[1] / 112
-    assert drawn[-5, -5, 2] > 200 and drawn[-5, -5, 0] < 60
-    differs = np.abs(drawn - drawn[-5, -5]).sum(axis=2) > 100
-    columns = np.flatnonzero(differs[int(45 * scale)]) / scale  # below the label
-    assert abs(columns.min() - 20) < 2 and abs(columns.max() - 60) < 2
-
-
-def test_a_file_that_is_no_batch(visualize, network, tmp_path):
-    with pytest.raises(ConfigError, match="there is no such batch"):
-        visualize("--batch", tmp_path / "nothing.pth")
-    with pytest.raises(ConfigError, match="model_final.pth is no saved batch"):
-        visualize("--batch", network.parent / "model_final.pth")
-    (tmp_path / "text.pth").write_text("no")
-    with pytest.raises(ConfigError, match="text.pth cannot be read as a saved batch"):
-        visualize("--batch", tmp_path / "text.pth")
+    assert visualize_tool.class_names(cfg) == ["class 0", "class 1"]
