@@ -3,7 +3,7 @@
 from frcnn_alt.data.shapes import make_shapes
 
 import pytest
-from miniature import run, tiny_config, write_initial_weights
+from miniature import run, six_iterations, tiny_config, write_initial_weights
 from recording import record_run, recorded_config
 
 
@@ -20,6 +20,14 @@ def whole(shapes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     cfg = tiny_config(shapes, folder / "run", weights=str(folder / "initial.pth"), exact=True)
     write_initial_weights(cfg, cfg.MODEL.WEIGHTS)
+    run(cfg)
+    return cfg
+
+
+@pytest.fixture(scope="session")
+def undisturbed_six(shapes, tmp_path_factory):
+    """The config of a finished run with steps of 6 iterations."""
+    cfg = six_iterations(shapes, tmp_path_factory.mktemp("undisturbed") / "run")
     run(cfg)
     return cfg
 

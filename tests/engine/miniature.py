@@ -8,8 +8,9 @@ from pathlib import Path
 from frcnn_alt import get_cfg
 from frcnn_alt.checkpointing import hash_tensors, read_checkpoint
 from frcnn_alt.data import register_datasets
-from frcnn_alt.engine import AlternatingTrainer
+from frcnn_alt.engine import AlternatingTrainer, StepTrainer
 
+import pytest
 import torch
 
 CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "configs")
@@ -42,6 +43,33 @@ def tiny_config(shapes_root, output_dir, net="ZF", weights="", exact=False):
 def run(cfg, resume=False):
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     return AlternatingTrainer(cfg, resume=resume).train()
+
+
+def six_iterations(shapes_root, output_dir):
+    """The exact miniature with steps of 6 iterations."""
+    cfg = tiny_config(shapes_root, output_dir, exact=True)
+    for number in range(1, 5):
+        cfg.SCHEDULE[f"STEP{number}"].MAX_ITER = 6
+    return cfg
+
+
+def interrupt_at(monkeypatch, step, iteration):
+    """Make training stop as by Ctrl-C before an iteration of one step; "" is any step."""
+    stock = StepTrainer.run_step
+
+    def run_step(trainer):
+        if trainer.cfg.OUTPUT_DIR.endswith(step) and trainer.iter == iteration:
+            raise KeyboardInterrupt
+        stock(trainer)
+
+    monkeypatch.setattr(StepTrainer, "run_step", run_step)
+
+
+def run_until(cfg, step, iteration, *, resume=False):
+    """Run until such an interruption, which is over then."""
+    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(KeyboardInterrupt):
+        interrupt_at(monkeypatch, step, iteration)
+        run(cfg, resume=resume)
 
 
 def weights_of(output_dir, step):

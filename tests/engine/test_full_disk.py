@@ -12,21 +12,7 @@ from frcnn_alt.safe_write import WriteError
 
 import pytest
 from detectron2.utils.events import JSONWriter
-from miniature import final_hash, run, tiny_config
-
-
-def config(shapes, folder):
-    cfg = tiny_config(shapes, folder, exact=True)
-    for number in range(1, 5):
-        cfg.SCHEDULE[f"STEP{number}"].MAX_ITER = 6
-    return cfg
-
-
-@pytest.fixture(scope="module")
-def undisturbed(shapes, tmp_path_factory):
-    cfg = config(shapes, tmp_path_factory.mktemp("undisturbed") / "run")
-    run(cfg)
-    return cfg
+from miniature import final_hash, run, six_iterations
 
 
 def full_disk_for(monkeypatch, part):
@@ -52,9 +38,9 @@ def full_disk_for(monkeypatch, part):
     ],
 )
 def test_it_names_the_file_and_goes_on_once_there_is_room(
-    part, named, shapes, undisturbed, tmp_path, monkeypatch, capsys
+    part, named, shapes, undisturbed_six, tmp_path, monkeypatch, capsys
 ):
-    cfg = config(shapes, tmp_path / "run")
+    cfg = six_iterations(shapes, tmp_path / "run")
     full_disk_for(monkeypatch, part)
     assert guarded(lambda: run(cfg) and 0) == 2
     said = capsys.readouterr().err.splitlines()[-1]
@@ -63,11 +49,11 @@ def test_it_names_the_file_and_goes_on_once_there_is_room(
     assert not [name for _, _, names in os.walk(cfg.OUTPUT_DIR) for name in names if name.endswith(".partial")]
     monkeypatch.undo()
     results = run(cfg, resume=True)
-    assert "bbox" in results and final_hash(cfg) == final_hash(undisturbed)
+    assert "bbox" in results and final_hash(cfg) == final_hash(undisturbed_six)
 
 
-def test_metrics_that_cannot_be_written_have_a_path(shapes, undisturbed, tmp_path, monkeypatch):
-    cfg = config(shapes, tmp_path / "run")
+def test_metrics_that_cannot_be_written_have_a_path(shapes, undisturbed_six, tmp_path, monkeypatch):
+    cfg = six_iterations(shapes, tmp_path / "run")
 
     def write(writer):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -77,13 +63,13 @@ def test_metrics_that_cannot_be_written_have_a_path(shapes, undisturbed, tmp_pat
         run(cfg)
     monkeypatch.undo()
     run(cfg, resume=True)
-    assert final_hash(cfg) == final_hash(undisturbed)
+    assert final_hash(cfg) == final_hash(undisturbed_six)
 
 
 @pytest.mark.parametrize("gone", ["step2_fast_rcnn", "."])
-def test_a_folder_that_is_removed_in_the_middle_of_a_step(gone, shapes, undisturbed, tmp_path, monkeypatch):
+def test_a_folder_that_is_removed_in_the_middle_of_a_step(gone, shapes, undisturbed_six, tmp_path, monkeypatch):
     """One step begins anew, or all of it."""
-    cfg = config(shapes, tmp_path / "run")
+    cfg = six_iterations(shapes, tmp_path / "run")
     stock = StepTrainer.run_step
 
     def run_step(trainer):
@@ -98,12 +84,12 @@ def test_a_folder_that_is_removed_in_the_middle_of_a_step(gone, shapes, undistur
         run(cfg)
     monkeypatch.undo()
     run(cfg, resume=True)
-    assert final_hash(cfg) == final_hash(undisturbed)
+    assert final_hash(cfg) == final_hash(undisturbed_six)
 
 
 def test_an_output_folder_below_a_file(shapes, tmp_path):
     (tmp_path / "file").write_text("")
-    cfg = config(shapes, tmp_path / "file" / "run")
+    cfg = six_iterations(shapes, tmp_path / "file" / "run")
     with pytest.raises((WriteError, NotADirectoryError)):
         run(cfg)
 
@@ -119,9 +105,9 @@ def files_of_at_most(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_the_command_says_it_in_one_line_and_goes_on(shapes, undisturbed, tmp_path, capfd):
+def test_the_command_says_it_in_one_line_and_goes_on(shapes, undisturbed_six, tmp_path, capfd):
     """Status 2 and no traceback, neither of detectron2's loop nor of torch."""
-    cfg = undisturbed.clone()
+    cfg = undisturbed_six.clone()
     cfg.defrost()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), ()  # they are registered from the keys
     (tmp_path / "run.yaml").write_text(cfg.dump())
@@ -135,4 +121,4 @@ def test_the_command_says_it_in_one_line_and_goes_on(shapes, undisturbed, tmp_pa
     assert not [name for name in os.listdir(tmp_path / "run" / "step1_rpn") if name.startswith("model_")]
     assert run_command_line(main, default_argument_parser().parse_args(["--resume", *words])) == 0
     cfg.OUTPUT_DIR = str(tmp_path / "run")
-    assert final_hash(cfg) == final_hash(undisturbed)
+    assert final_hash(cfg) == final_hash(undisturbed_six)

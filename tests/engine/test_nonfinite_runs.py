@@ -9,7 +9,7 @@ from frcnn_alt.engine.saved_batch import read_batch
 
 import pytest
 import torch
-from miniature import final_hash, run, tiny_config
+from miniature import final_hash, run, run_until, six_iterations
 
 NAN = float("nan")
 
@@ -35,22 +35,8 @@ def spoil(monkeypatch, step, iterations):
     monkeypatch.setattr(StepTrainer, "build_model", without_detector)
 
 
-def config(shapes, folder):
-    cfg = tiny_config(shapes, folder, exact=True)
-    for number in range(1, 5):
-        cfg.SCHEDULE[f"STEP{number}"].MAX_ITER = 6
-    return cfg
-
-
-@pytest.fixture(scope="module")
-def undisturbed(shapes, tmp_path_factory):
-    cfg = config(shapes, tmp_path_factory.mktemp("undisturbed") / "run")
-    run(cfg)
-    return cfg
-
-
-def test_a_run_stops_in_step_2_and_goes_on_once_it_is_mended(shapes, undisturbed, tmp_path, monkeypatch):
-    cfg = config(shapes, tmp_path / "run")
+def test_a_run_stops_in_step_2_and_goes_on_once_it_is_mended(shapes, undisturbed_six, tmp_path, monkeypatch):
+    cfg = six_iterations(shapes, tmp_path / "run")
     spoil(monkeypatch, "step2_fast_rcnn", [3])
     told = r"iteration 3: loss_cls is nan.*Images: /.*\.jpg.* finite: the output of roi_heads.box_head.fc7 "
     with pytest.raises(NonFiniteError, match=rf"step2_fast_rcnn, {told}\(Linear\).*model_0000002.pth, is from before"):
@@ -60,28 +46,18 @@ def test_a_run_stops_in_step_2_and_goes_on_once_it_is_mended(shapes, undisturbed
     assert saved["images"][0]["image"].dtype == torch.uint8 and os.path.isfile(saved["images"][0]["file_name"])
     monkeypatch.undo()
     run(cfg, resume=True)
-    assert final_hash(cfg) == final_hash(undisturbed)
+    assert final_hash(cfg) == final_hash(undisturbed_six)
 
 
 def test_skips_are_counted_and_resumed_exactly(shapes, tmp_path, monkeypatch):
     """A run with skips, and one that stopped, was allowed the skips at its resume, and was cut once more."""
-    whole, cut = config(shapes, tmp_path / "whole"), config(shapes, tmp_path / "cut")
+    whole, cut = six_iterations(shapes, tmp_path / "whole"), six_iterations(shapes, tmp_path / "cut")
     spoil(monkeypatch, "step2_fast_rcnn", [2, 3])
     with pytest.raises(NonFiniteError):
         run(cut)
     whole.SOLVER.NONFINITE_SKIPS = cut.SOLVER.NONFINITE_SKIPS = 2
     run(whole)
-    stock = StepTrainer.run_step
-
-    def run_step(trainer):
-        if trainer.cfg.OUTPUT_DIR.endswith("step2_fast_rcnn") and trainer.iter == 4:
-            raise KeyboardInterrupt
-        stock(trainer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StepTrainer, "run_step", run_step)
-        with pytest.raises(KeyboardInterrupt):
-            run(cut, resume=True)
+    run_until(cut, "step2_fast_rcnn", 4, resume=True)
     run(cut, resume=True)
     assert final_hash(cut) == final_hash(whole)
     for cfg in (whole, cut):

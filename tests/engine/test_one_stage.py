@@ -14,7 +14,7 @@ import pytest
 import torch
 from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
-from miniature import CONFIGS, final_hash, run, tiny_config, weights_of, write_initial_weights
+from miniature import CONFIGS, final_hash, run, run_until, tiny_config, weights_of, write_initial_weights
 
 STEP = "step1_one_stage"
 PYRAMID = [
@@ -104,17 +104,7 @@ def test_a_run_that_is_cut_ends_with_the_same_weights(shapes, tmp_path, monkeypa
     (tmp_path / "b").mkdir()
     whole, cut = config(shapes, tmp_path / "a"), config(shapes, tmp_path / "b")
     run(whole)
-    stock = StepTrainer.run_step
-
-    def run_step(trainer):
-        if trainer.iter == 3:
-            raise KeyboardInterrupt
-        stock(trainer)
-
-    monkeypatch.setattr(StepTrainer, "run_step", run_step)
-    with pytest.raises(KeyboardInterrupt):
-        run(cut)
-    monkeypatch.undo()
+    run_until(cut, "", 3)
     run(cut, resume=True)
     assert final_hash(cut) == final_hash(whole)
 

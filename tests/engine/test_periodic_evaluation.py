@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frcnn_alt.checkpointing import hash_tensors, read_checkpoint
 from frcnn_alt.data import register_datasets
-from frcnn_alt.engine import SingleStepTrainer, StepTrainer, build_schedule, configure_step
+from frcnn_alt.engine import SingleStepTrainer, build_schedule, configure_step
 from frcnn_alt.engine.manifest import config_hash
 from frcnn_alt.engine.network import RPN, configure_network
 from frcnn_alt.engine.periodic_evaluation import undisturbed, with_periodic_evaluation
@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.engine.hooks import PreciseBN
-from miniature import final_hash, run, tiny_config, weights_of
+from miniature import final_hash, run, run_until, tiny_config, weights_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from two_processes import on_two_processes
 
@@ -116,17 +116,7 @@ def test_it_is_in_the_log_in_tensorboard_and_in_the_report(evaluated):
 
 def test_a_run_is_gone_on_with_under_another_period(shapes, undisturbed_run, tmp_path, monkeypatch):
     cfg = config(shapes, tmp_path / "run", 3, schedule="rpn")
-    stock = StepTrainer.run_step
-
-    def run_step(trainer):
-        if trainer.iter == 3:
-            raise KeyboardInterrupt
-        stock(trainer)
-
-    monkeypatch.setattr(StepTrainer, "run_step", run_step)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
-    monkeypatch.undo()
+    run_until(cfg, "step1_rpn", 3)
     assert sorted(measured(tmp_path / "run" / "step1_rpn")) == [2]
     cfg.TEST.EVAL_PERIOD = 2
     run(cfg, resume=True)

@@ -4,10 +4,10 @@ import json
 import os
 import shutil
 
-from frcnn_alt.engine import AlternatingTrainer, ConfigError, StepTrainer, check_config, default_argument_parser, main
+from frcnn_alt.engine import AlternatingTrainer, ConfigError, check_config, default_argument_parser, main
 
 import pytest
-from miniature import CONFIGS, run, tiny_config
+from miniature import CONFIGS, run_until, tiny_config
 
 
 def states(text):
@@ -20,17 +20,7 @@ def states(text):
 def cut_once(shapes, tmp_path_factory):
     """A run with steps 1 and 2 finished, step 3 begun."""
     cfg = tiny_config(shapes, tmp_path_factory.mktemp("cut") / "run")
-    stock = StepTrainer.run_step
-
-    def run_step(trainer):
-        if trainer.cfg.OUTPUT_DIR.endswith("step3_rpn"):
-            raise KeyboardInterrupt
-        stock(trainer)
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(StepTrainer, "run_step", run_step)
-        with pytest.raises(KeyboardInterrupt):
-            run(cfg)
+    run_until(cfg, "step3_rpn", 0)
     return cfg
 
 

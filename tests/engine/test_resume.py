@@ -8,7 +8,7 @@ from frcnn_alt.engine import ConfigError, StepTrainer
 from frcnn_alt.engine.manifest import FINISHED, Manifest
 
 import pytest
-from miniature import STEPS, final_hash, run, tiny_config
+from miniature import STEPS, final_hash, interrupt_at, run, run_until, tiny_config
 
 
 def _config(shapes, output_dir):
@@ -17,18 +17,6 @@ def _config(shapes, output_dir):
     for number in range(1, 5):
         cfg.SCHEDULE[f"STEP{number}"].MAX_ITER = 8
     return cfg
-
-
-def _interrupt_at(monkeypatch, step, iteration):
-    """Make training stop as by Ctrl-C in the middle of one step."""
-    stock = StepTrainer.run_step
-
-    def run_step(trainer):
-        if trainer.cfg.OUTPUT_DIR.endswith(step) and trainer.iter == iteration:
-            raise KeyboardInterrupt
-        stock(trainer)
-
-    monkeypatch.setattr(StepTrainer, "run_step", run_step)
 
 
 def _checkpoints(cfg, step):
@@ -56,7 +44,7 @@ def undisturbed(shapes, tmp_path_factory):
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_cut_in_any_step_ends_with_the_same_weights(step, shapes, undisturbed, tmp_path, monkeypatch):
     cfg = _config(shapes, tmp_path / "run")
-    _interrupt_at(monkeypatch, step, 3)
+    interrupt_at(monkeypatch, step, 3)
     _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
 
 
@@ -76,14 +64,11 @@ def test_a_run_killed_when_a_step_has_just_finished_goes_on(shapes, undisturbed,
         assert set(json.load(file)["seconds"]) == {*STEPS, "evaluation", "total"}
 
 
-def test_a_step_keeps_its_newest_checkpoint_and_a_finished_one_none(shapes, undisturbed, tmp_path, monkeypatch):
+def test_a_step_keeps_its_newest_checkpoint_and_a_finished_one_none(shapes, undisturbed, tmp_path):
     """Those from before a resume go too. Iterations count from 0."""
     cfg = _config(shapes, tmp_path / "run")
     for cut, resume, kept in [(5, False, "model_0000003.pth"), (6, True, "model_0000005.pth")]:
-        _interrupt_at(monkeypatch, "step2_fast_rcnn", cut)
-        with pytest.raises(KeyboardInterrupt):
-            run(cfg, resume=resume)
-        monkeypatch.undo()
+        run_until(cfg, "step2_fast_rcnn", cut, resume=resume)
         assert _checkpoints(cfg, "step1_rpn") == []
         assert _checkpoints(cfg, "step2_fast_rcnn") == [kept]
     run(cfg, resume=True)
@@ -95,12 +80,9 @@ def test_a_short_step_is_saved_although_the_period_is_longer(shapes, undisturbed
     """The shipped demos have steps of some hundred iterations and detectron2's period of 5000."""
     cfg = _config(shapes, tmp_path / "run")
     cfg.SOLVER.CHECKPOINT_PERIOD = 5000
-    _interrupt_at(monkeypatch, "step1_rpn", 3)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
+    run_until(cfg, "step1_rpn", 3)
     assert _checkpoints(cfg, "step1_rpn") == ["model_0000001.pth"]
-    monkeypatch.undo()
-    _interrupt_at(monkeypatch, "step1_rpn", 1)  # must not come again
+    interrupt_at(monkeypatch, "step1_rpn", 1)  # must not come again
     run(cfg, resume=True)
     assert final_hash(cfg) == final_hash(undisturbed)
 
@@ -122,7 +104,7 @@ def test_a_new_run_over_an_old_one_takes_up_nothing_of_it(shapes, undisturbed, t
     run(cfg)
     os.remove(os.path.join(cfg.OUTPUT_DIR, "manifest.json"))  # what --overwrite does
     cfg.SEED = undisturbed.SEED
-    _interrupt_at(monkeypatch, "step1_rpn", 1)
+    interrupt_at(monkeypatch, "step1_rpn", 1)
     _assert_resumed_as_undisturbed(cfg, undisturbed, monkeypatch)
 
 
@@ -173,7 +155,7 @@ def test_a_run_cut_between_the_last_two_checkpoints(shapes, undisturbed, tmp_pat
 
 def test_seconds_of_a_cut_step_count(shapes, tmp_path, monkeypatch):
     cfg = _config(shapes, tmp_path / "run")
-    _interrupt_at(monkeypatch, "step1_rpn", 3)
+    interrupt_at(monkeypatch, "step1_rpn", 3)
     with pytest.raises(KeyboardInterrupt):
         run(cfg)
     with open(os.path.join(cfg.OUTPUT_DIR, "manifest.json")) as file:

@@ -14,7 +14,7 @@ from frcnn_alt.proposals import ProposalSet
 
 import pytest
 import torch
-from miniature import final_hash, run, tiny_config
+from miniature import final_hash, run, run_until, tiny_config
 from process_commands import TWO, arguments, train_while_an_image_breaks
 from two_processes import at_most
 
@@ -126,16 +126,7 @@ def test_a_run_that_skips_is_resumed_exactly_while_the_image_is_still_gone(image
     undisturbed = _config(images, tmp_path / "undisturbed", 0, "skip")
     run(undisturbed)
     cfg = _config(images, tmp_path / "run", 2, "skip")
-    stock = StepTrainer.run_step
-
-    def run_step(trainer):
-        if trainer.cfg.OUTPUT_DIR.endswith("step3_rpn") and trainer.iter == 3:
-            raise KeyboardInterrupt
-        stock(trainer)
-
-    breaking.setattr(StepTrainer, "run_step", run_step)
-    with pytest.raises(KeyboardInterrupt):
-        run(cfg)
+    run_until(cfg, "step3_rpn", 3)
     breaking.undo()
     run(cfg, resume=True)
     assert final_hash(cfg) == final_hash(undisturbed)
