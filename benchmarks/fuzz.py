@@ -157,11 +157,11 @@ def _run_target(args: argparse.Namespace) -> None:
     folder = Path(args.scratch)
     target = targets()[args.targets[0]]
     (folder / "files").mkdir()
-    session = Session(target, folder / "files", Path(args.failures), ACCEPTED)
     if args.replay:
-        session.run_one(Path(args.replay).read_bytes())
+        target.make(folder / "files")(Path(args.replay).read_bytes())
         print("it is read")
         return
+    session = Session(target, folder / "files", Path(args.failures), ACCEPTED)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         if args.engine == "atheris":
             _with_atheris(session, args, folder / "corpus")

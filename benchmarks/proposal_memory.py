@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import frcnn_alt  # noqa: F401  before detectron2, which it mends
-from frcnn_alt.data.loader import one_thread
+from frcnn_alt.data.loader import begin_worker
 from frcnn_alt.engine.machine import describe_machine, describe_versions
 from frcnn_alt.evaluation.recall import proposal_recall
 from frcnn_alt.proposals import ProposalSet, ProposalSetWriter
@@ -110,7 +110,7 @@ def read_at_random(folder: str, images: int, boxes: int) -> Dict[str, float]:
         Images(f"{folder}/set", numbers),
         num_workers=WORKERS,
         batch_size=None,
-        worker_init_fn=one_thread,
+        worker_init_fn=begin_worker,
         multiprocessing_context="fork",  # as in a training; this process itself was started anew
     )
     of_worker: Dict[int, float] = {}

@@ -19,7 +19,7 @@ _COMPRESSED, _MATRIX = 15, 14  # kinds of elements
 _INT8, _INT32, _UINT32, _UTF8 = 1, 5, 6, 16
 _NUMBERS = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13)
 _TEXTS = (1, 2, 4, 16, 17, 18)
-_CELL, _CHAR, _NUMERIC = 1, 4, range(6, 16)  # classes of matrices
+_CELL, _CHAR, _NUMERIC, _OPAQUE = 1, 4, range(6, 16), 17  # classes of matrices
 _COMPLEX = 0x800  # flag
 _HEADER = 128  # bytes
 _DEEPEST = 20
@@ -51,9 +51,18 @@ def _element(data: memoryview, place: int, order: str, kinds: Optional[Sequence[
         end = begin + length
     if length > len(data) - begin or (begin == place + 4 and length > 4):
         raise ValueError("one of its parts is longer than what it is in")
+    if kind == _MATRIX and length % 8:  # SciPy would look for the next variable right behind it, and find another
+        raise ValueError("one of its arrays does not end at a multiple of 8 bytes")
     if kinds is not None and kind not in kinds:
         raise ValueError(f"one of its parts is of kind {kind}, where {', '.join(map(str, kinds))} are possible")
     return _Element(kind, data[begin : begin + length], min(end, len(data)))
+
+
+def _class_of(data: memoryview, order: str) -> int:
+    flags = _element(data, 0, order, (_UINT32,))
+    if len(flags.content) != 8:
+        raise ValueError("one of its arrays has no class")
+    return struct.unpack_from(f"{order}I", flags.content)[0] & 0xFF
 
 
 def _header(data: memoryview, order: str) -> _Header:
@@ -147,6 +156,8 @@ def checked_variables(path: Union[str, "os.PathLike[str]"], wanted: Optional[Seq
             element = _unpack(element.content, order)
         if not len(element.content):
             raise ValueError("it holds a variable without a name")
+        if _class_of(element.content, order) == _OPAQUE:  # a string, a table ... of today's MATLAB: it has no shape
+            continue
         header = _header(element.content, order)
         if header.matrix_class in _NUMERIC if wanted is None else header.name in wanted:
             _check_matrix(element.content, order)

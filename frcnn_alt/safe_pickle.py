@@ -7,6 +7,7 @@ take any bytes for pointers.
 """
 
 import io
+import math
 import pickle
 import pickletools
 from collections import OrderedDict
@@ -50,7 +51,10 @@ class _Array(np.ndarray):
             raise pickle.UnpicklingError("it holds an array in an unknown form")
         version, shape, dtype, is_fortran, content = state
         _check_shape(shape)
-        super().__setstate__((version, shape, _DType.of(dtype, objects=True), is_fortran, content))
+        dtype = _DType.of(dtype, objects=True)
+        if dtype.kind == "O" and not (isinstance(content, list) and len(content) == math.prod(shape)):
+            raise pickle.UnpicklingError("it holds an array of objects that it does not fill")  # numpy reads on behind
+        super().__setstate__((version, shape, dtype, is_fortran, content))
 
 
 def _check_shape(shape: Any) -> None:

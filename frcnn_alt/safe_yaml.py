@@ -12,7 +12,7 @@ import itertools
 import operator
 import os
 import tempfile
-from typing import IO, Any, Dict, List, Optional, Tuple
+from typing import IO, Any, Dict, List
 
 import yaml
 from detectron2.config import CfgNode
@@ -65,7 +65,8 @@ class _Formula:
             loop = node.generators[0]
             if isinstance(loop.target, ast.Name) and not loop.ifs and not loop.is_async:
                 values = self._of(loop.iter, names)
-                if isinstance(values, (list, range)):
+                # Of numbers alone: a name of a list would stand for it as often as it is written, level by level.
+                if isinstance(values, range) or (isinstance(values, list) and set(map(type, values)) <= {int, float}):
                     return [self._of(node.elt, {**names, loop.target.id: value}) for value in values]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             numbers = [int(self._number(argument, names)) for argument in node.args]
@@ -84,8 +85,6 @@ class _Formula:
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, with the two tags of stock configs, and no file larger than its text looks."""
-
-    is_plain = True  # whether PyYAML's own safe loader would have made the same of it
 
     def get_single_data(self) -> Any:
         node = self.get_single_node()
@@ -110,11 +109,9 @@ class _Loader(yaml.SafeLoader):
         return known[node]
 
     def tuple_as_list(self, node: yaml.Node) -> List[Any]:
-        self.is_plain = False
         return self.construct_sequence(node, deep=True)
 
     def formula(self, node: yaml.Node) -> Any:
-        self.is_plain = False
         arguments = self.construct_sequence(node, deep=True)
         if len(arguments) != 1 or not isinstance(arguments[0], str):
             problem = "!!python/object/apply:eval takes one text"
@@ -136,11 +133,6 @@ def load_yaml(file: IO[str]) -> Any:
     Raises:
         yaml.YAMLError: it is no yaml, asks for anything else, or is or stands for far more than a config holds.
     """
-    return _load(file)[0]
-
-
-def _load(file: IO[str]) -> Tuple[Any, Optional[str]]:
-    """What `load_yaml` returns, and the text if PyYAML's own safe loader makes the same of it."""
     try:
         text = file.read(_MOST_CHARACTERS + 1)
         if len(text) > _MOST_CHARACTERS:
@@ -149,8 +141,7 @@ def _load(file: IO[str]) -> Tuple[Any, Optional[str]]:
             raise yaml.YAMLError(f"it has more than {_DEEPEST} brackets inside each other")
         loader = _Loader(text)
         try:
-            data = loader.get_single_data()
-            return data, text if loader.is_plain else None
+            return loader.get_single_data()
         finally:
             loader.dispose()
     except yaml.YAMLError:
@@ -169,26 +160,19 @@ def load_yaml_with_base(path: str) -> Any:
         yaml.YAMLError: as of `load_yaml`; or ``_BASE_`` leads back to itself.
         OSError: a file cannot be opened.
     """
-    return _load_with_base(path)[0]
-
-
-def _load_with_base(path: str) -> Tuple[Any, bool]:
-    """What `load_yaml_with_base` returns, and whether detectron2 can read all of the files without running anything."""
-    opened: List[bool] = []  # one flag a file: whether it is plain
+    opened = itertools.count(1)
 
     class ConfigFile(CfgNode):
         """fvcore follows ``_BASE_`` from file to file and reads each with PyYAML; it gets what `load_yaml` has read."""
 
         @classmethod
         def _open_cfg(cls, filename: str) -> IO[str]:
-            if len(opened) == _MOST_FILES:
+            if next(opened) > _MOST_FILES:
                 raise yaml.YAMLError(f"its _BASE_ leads back to itself, or to more than {_MOST_FILES} files")
             with super()._open_cfg(filename) as file:
-                data, text = _load(file)
-            opened.append(text is not None)
-            return io.StringIO(yaml.safe_dump(data, sort_keys=False) if text is None else text)
+                return io.StringIO(yaml.safe_dump(load_yaml(file), sort_keys=False))
 
-    return ConfigFile.load_yaml_with_base(path, allow_unsafe=False), all(opened)
+    return ConfigFile.load_yaml_with_base(path, allow_unsafe=False)
 
 
 def merge_config_file(cfg: CfgNode, path: str) -> None:
@@ -203,10 +187,7 @@ def merge_config_file(cfg: CfgNode, path: str) -> None:
         OSError: a file cannot be opened.
         KeyError, AssertionError, ValueError, TypeError, AttributeError: of detectron2, about keys and their values.
     """
-    loaded, is_plain = _load_with_base(path)
-    if is_plain:
-        cfg.merge_from_file(path, allow_unsafe=False)
-        return
+    loaded = load_yaml_with_base(path)
     if "VERSION" not in loaded:
         loaded["VERSION"] = guess_version(CfgNode(loaded), path)
     with tempfile.TemporaryDirectory() as folder:  # merge_from_file takes nothing else

@@ -96,3 +96,22 @@ def test_cells_in_cells_in_cells(tmp_path):
 def test_other_files(content, tmp_path):
     with pytest.raises(ValueError, match="it is no"):
         check(tmp_path, content)
+
+
+def test_an_array_that_ends_where_scipy_and_others_disagree(tmp_path):
+    """SciPy goes on right behind the bytes that are told, others at the next multiple of 8: it would read another."""
+    odd = matrix(9, (1, 12), b"x", element(2, b"0" * 12))[8:-4]
+    content = HEADER + struct.pack("<II", 14, len(odd)) + odd + b"\0" * 4 + matrix(6, (1, 1), b"boxes", ONE)
+    with pytest.raises(ValueError, match="multiple of 8 bytes"):
+        check(tmp_path, content)
+
+
+def test_variables_of_todays_matlab_are_passed_over(tmp_path):
+    """A string or a table has no shape; SciPy reads the others all the same."""
+    flags = element(6, struct.pack("<II", 17, 0))
+    opaque = element(
+        14, flags + element(1, b"s") + element(1, b"MCOS") + element(1, b"string") + matrix(6, (1, 1), b"", ONE)
+    )
+    content = HEADER + opaque + matrix(6, (1, 1), b"boxes", ONE)
+    assert check(tmp_path, content) == ["boxes"] and check(tmp_path, content, None) == ["boxes"]
+    assert scipy_io.loadmat(io.BytesIO(content), variable_names=["boxes"])["boxes"] == [[1.5]]

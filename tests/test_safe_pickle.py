@@ -119,3 +119,13 @@ def test_arrays_of_every_kind(protocol):
         assert again[name].shape == array.shape and again[name].dtype == array.dtype, name
         if array.dtype != object:
             np.testing.assert_array_equal(again[name], array)
+
+
+def test_an_array_of_objects_has_as_many_as_it_says():
+    """numpy takes what lies behind a list that is too short for objects, which ends the process."""
+    ragged = np.array([[1.0], [2.0, 3.0]], object)
+    assert load(pickle.dumps(ragged)).tolist() == [[1.0], [2.0, 3.0]]
+    numbers = _global("numpy", "dtype") + b"(X\x02\x00\x00\x00O8I00\nI01\ntR"
+    state = b"(K\x01(K\x03t" + numbers + b"I00\n(lG?\xf0\x00\x00\x00\x00\x00\x00at"
+    with pytest.raises(pickle.UnpicklingError, match="that it does not fill"):
+        load(EMPTY_ARRAY + state + b"b.")

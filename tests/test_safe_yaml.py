@@ -67,6 +67,7 @@ def test_tuples_are_lists():
         "[0] * 10**9",
         "[[0 for x in range(9000)] for y in range(9000)]",
         "range(10**9)",
+        "[[x, x] for x in [[x, x] for x in [1]]]",
         "1 / 0",
         "lambda: 0",
         "x",

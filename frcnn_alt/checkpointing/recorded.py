@@ -50,7 +50,7 @@ def checkpoint_to_resume(folder: str) -> str:
 
 def _checkpoint_to_resume(folder: str) -> str:
     try:
-        with open(os.path.join(folder, "last_checkpoint")) as file:
+        with open(os.path.join(folder, "last_checkpoint"), encoding="utf-8", errors="replace") as file:
             name = file.read().strip()
     except FileNotFoundError:
         return ""

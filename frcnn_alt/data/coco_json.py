@@ -106,8 +106,10 @@ def _clean_images(
             if image_size_of(entry) is not None:
                 sizes[image_id] = image_size_of(entry)
         if not faults and leads_outside(entry["file_name"], image_root):
-            where = f"file_name {reprlib.repr(entry['file_name'])} leads outside {image_root or 'the current folder'}"
-            detail = f"{where}; set the folder of the images (image_root) to one that holds them all"
+            detail = (
+                f"file_name {reprlib.repr(entry['file_name'])} leads outside {image_root or '.'}; set the folder "
+                "of the images (DATASETS.COCO_JSON.TRAIN_IMAGES or TEST_IMAGES) to one that holds them all"
+            )
             faults.append(("name that leads outside the data set", detail))
         problems += [Problem(kind, json_file, f"{where}: {detail}", IMAGE, image_id) for kind, detail in faults]
         path = os.path.join(image_root, entry["file_name"]) if not faults else ""

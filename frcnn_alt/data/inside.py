@@ -17,6 +17,8 @@ def leads_outside(name: str, folder: str) -> bool:
         name: relative to `folder`, or absolute; one that lies inside `folder` is in order, however it is written.
         folder: where names are looked for.
     """
+    if not os.path.isabs(name) and os.pardir not in name.split(os.sep):
+        return False  # as nearly all are, of which there are many
     top = os.path.abspath(folder)
     path = os.path.abspath(os.path.join(top, name))
     # Absolute names may be written with the folder's own name or, where that is a link, with what it leads to.

@@ -18,8 +18,7 @@ from .images import absence, image_facts
 from .problems import DatasetError
 
 __all__ = ["MappedOrUnreadable", "SkippingLoader", "UnreadableImage", "UnreadableImages", "forget_skipped_images"]
-__all__ += ["read_or_refuse"]
-__all__ += ["most_unreadable", "skipped_images", "skips_unreadable", "unreadable_image"]
+__all__ += ["most_unreadable", "read_or_refuse", "skipped_images", "skips_unreadable", "unreadable_image"]
 
 # File -> what is wrong with it, of all images that this process has skipped since `forget_skipped_images`.
 _SKIPPED: Dict[str, str] = {}
@@ -146,12 +145,11 @@ class UnreadableImages:
             )
 
     def refuse(self, image: UnreadableImage) -> None:
-        """Say that nothing can take the place of an image.
+        """Say that nothing can take the place of an image, which has been met.
 
         Raises:
             DatasetError: always.
         """
-        self.meet(image)
         raise DatasetError(
             f"Image {image.image_id} cannot be read: {image.file_name}: {image.reason}. Nor can the images that were "
             "tried in its place: put the files back, and go on with --resume."

@@ -21,7 +21,7 @@ from .safe_xml import read_xml
 
 __all__ = ["find_voc_layout_classes", "list_voc_layout_splits", "read_voc_layout"]
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
 def read_voc_layout(
@@ -82,7 +82,7 @@ def _read_image(
     problems: List[Problem] = []
     annotation_file = os.path.join(dirname, "Annotations", image_id + ".xml")
     stem = os.path.join(dirname, "JPEGImages", image_id)
-    image_file = next((stem + end for end in IMAGE_EXTENSIONS if os.path.isfile(stem + end)), None)
+    image_file = next((stem + end for end in _EXTENSIONS if os.path.isfile(stem + end)), None)
     if image_file is None:
         detail = absence(stem + ".jpg") or "no such file, nor with .jpeg or .png"
         problems.append(Problem(MISSING_IMAGE, stem + ".jpg", detail, IMAGE, image_id))

@@ -124,7 +124,8 @@ class SeesImagePyramid:
                 f"MODEL.PYRAMID.SIZES_TEST is for detectors on DenseWindows or on stored proposals, and "
                 f"{type(proposal_generator).__name__} has parameters: set it to ()."
             )
-        if pyramid is not None and (self.roi_heads.mask_on or self.roi_heads.keypoint_on):
+        # detectron2's heads have both, one or none of these.
+        if pyramid is not None and any(getattr(self.roi_heads, key, False) for key in ("mask_on", "keypoint_on")):
             raise ValueError("MODEL.PYRAMID.SIZES_TEST is for detectors of boxes alone: set it to ().")
         self.pyramid = pyramid
 

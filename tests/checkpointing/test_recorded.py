@@ -57,6 +57,7 @@ DAMAGES = {
     "gone": lambda path: path.unlink(),
     "truncated, without hash": without_hash(truncate),
     "last_checkpoint empty": lambda path: (path.parent / "last_checkpoint").write_text(""),
+    "last_checkpoint no text": lambda path: (path.parent / "last_checkpoint").write_bytes(b"\xff\xfe"),
 }
 
 
@@ -65,7 +66,7 @@ def test_a_damaged_one_is_named_and_not_resumed(damage, checkpoints, caplog):
     path = checkpoints / "model_0000007.pth"
     DAMAGES[damage](path)
     assert checkpoint_to_resume(str(checkpoints)) == ""
-    named = str(checkpoints) if damage == "last_checkpoint empty" else str(path)
+    named = str(checkpoints) if damage.startswith("last_checkpoint") else str(path)
     assert named in caplog.text and "It is not used: this training begins anew" in caplog.text
 
 
